@@ -1,0 +1,1 @@
+"""The processor: Faust, Kafka, state, serving."""

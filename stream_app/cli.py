@@ -1,0 +1,58 @@
+"""The `tsrec` command: one module a command in `stream_app.commands`, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from stream_app.errors import TsrecError
+from tsrec_models.base import ModelError
+
+__all__ = ["LazyGroup", "main"]
+
+#: Command -> (module in stream_app.commands, what `tsrec --help` says of it). Heavy imports wait until the call.
+COMMANDS = {
+    "evaluate": ("evaluate", "Score a model on your own file: ranking, forecast, var, anomaly, credit, fraud."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use: `tsrec --help` answers without loading torch."""
+
+    def __init__(self, *args: object, lazy: dict[str, tuple[str, str]] | None = None, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.lazy = lazy or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.lazy:
+            return None
+        module = importlib.import_module(f"stream_app.commands.{self.lazy[name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tsrec")
+def tsrec() -> None:
+    """Recommendations and risk alerts from Kafka streams."""
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and an exit code, never a traceback."""
+    try:
+        tsrec()
+    except TsrecError as error:
+        click.echo(f"tsrec: {error}", err=True)
+        sys.exit(error.exit_code)
+    except ModelError as error:
+        click.echo(f"tsrec: {error}", err=True)
+        sys.exit(2)

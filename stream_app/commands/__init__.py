@@ -1,0 +1,1 @@
+"""The commands of `tsrec`, one module each; every module exports `command`."""

@@ -1,0 +1,1 @@
+"""The contract: what flows. Knows nothing of the models or the processor."""

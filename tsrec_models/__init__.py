@@ -1,0 +1,1 @@
+"""The models: numpy, numba and torch. Knows nothing of Kafka; usable in a notebook."""
