@@ -1,7 +1,7 @@
 """The interfaces of the model families. The stream, the evaluation and the benchmarks know models only by these.
 
-A model holds its parameters; the state of a user or a series is passed in and out, so that the stream can keep it in its
-own columnar tables. All methods are batched: one call serves a micro-batch.
+A model holds its parameters; the state of a user or a series is passed in and out, so that the stream can keep it
+in its own columnar tables. All methods are batched: one call serves a micro-batch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SequenceRecommender(Protocol):
     def step(
         self, state: NDArray[np.float32], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """New state [batch, state_width] after one event each: `items` [batch], `times` [batch] seconds since the epoch."""
+        """New state [batch, state_width] after one event each: `items` [batch], `times` [batch] epoch seconds."""
         ...
 
     def encode(
