@@ -1,4 +1,4 @@
-"""Columns of byte strings that share one buffer: what keys and values of a record batch are before anyone copies them."""
+"""Columns of byte strings over one buffer: what keys and values of a record batch are before anyone copies them."""
 
 from __future__ import annotations
 
