@@ -1,0 +1,90 @@
+"""What comes in: one struct a topic. Unknown fields are ignored; a missing optional field is None."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from topics.fields import Action, Amount, Id, Price, Side, Time
+
+__all__ = ["AlertAction", "Click", "CreditApplication", "Feedback", "Item", "Purchase", "Trade"]
+
+
+class Click(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A user saw, clicked or kept an item. Without `action` it is a click."""
+
+    user_id: Id
+    item_id: Id
+    ts: Time
+    action: Action | None = None
+    session_id: Id | None = None
+    decision_id: Annotated[Id, Meta(description="The recommendation that led here.")] | None = None
+
+
+class Purchase(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A user bought an item: one line of an order. `price` is for one piece."""
+
+    user_id: Id
+    item_id: Id
+    ts: Time
+    quantity: Amount | None = None
+    price: Amount | None = None
+    order_id: Id | None = None
+    decision_id: Annotated[Id, Meta(description="The recommendation that led here.")] | None = None
+
+
+class Trade(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A trade on a market; `side` is the aggressor's, `account_id` the account watched for risk."""
+
+    symbol: Id
+    price: Price
+    quantity: Amount
+    ts: Time
+    account_id: Id | None = None
+    side: Side | None = None
+    trade_id: Id | None = None
+
+
+class Item(Struct, frozen=True, gc=False, omit_defaults=True):
+    """An item of the catalog; the latest record of a key holds, a null value deletes the item.
+
+    It may be recommended while `available_from` <= now < `expires_at`; a missing bound is open.
+    """
+
+    item_id: Id
+    title: str | None = None
+    category: str | None = None
+    text: str | None = None
+    price: Amount | None = None
+    available_from: Time | None = None
+    expires_at: Time | None = None
+
+
+class Feedback(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The reward of one recommended item of one decision."""
+
+    decision_id: Id
+    item_id: Id
+    ts: Time
+    reward: Annotated[float, Meta(description="Usually 0 or 1; any finite number.")]
+
+
+class CreditApplication(Struct, frozen=True, omit_defaults=True):
+    """An account applies for credit; the model names the features it wants."""
+
+    account_id: Id
+    ts: Time
+    features: dict[str, float | str | bool | None]
+
+
+class AlertAction(Struct, frozen=True, omit_defaults=True):
+    """A person answers an alert; `confirm` and `reject` are kept as labels."""
+
+    alert_id: Id
+    action: Literal["acknowledge", "silence", "confirm", "reject"]
+    ts: Time
+    by: Id | None = None
+    until_ts: Time | None = None
+    note: str | None = None
+    context: dict[str, Any] | None = None
