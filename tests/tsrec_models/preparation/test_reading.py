@@ -1,0 +1,107 @@
+import gzip
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tsrec_models.preparation import Log, LogError
+from tsrec_models.preparation.reading import log_from_records, read_log
+
+ROWS = "user_id,item_id,ts\nb,007,20\na,7,5\nb,8,10\n"
+
+
+def write(tmp_path, name, text):
+    path = tmp_path / name
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.tsv"])
+def test_delimited_files_keep_ids_as_text(tmp_path, name):
+    text = ROWS.replace(",", "\t") if "tsv" in name else ROWS
+    log = Log.from_file(write(tmp_path, name, text))
+    assert log.item_ids.tolist() == ["007", "7", "8"]
+    assert log.items.tolist() == [2, 0, 1]
+    assert log.times.tolist() == [10.0, 20.0, 5.0]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz"])
+def test_json_lines(tmp_path, name):
+    text = '{"user_id": "b", "item_id": 3, "ts": 2.5}\n{"user_id": "b", "item_id": 1, "ts": 1}\n'
+    log = Log.from_file(write(tmp_path, name, text))
+    assert log.item_ids[log.items].tolist() == ["1", "3"]
+    assert log.times.tolist() == [1.0, 2.5]
+
+
+def test_parquet_with_timestamps_and_other_names(tmp_path):
+    times = pa.array([1_300_000_000_500, 1_300_000_000_000], type=pa.timestamp("ms"))
+    pa.parquet.write_table(pa.table({"who": [1, 1], "what": ["x", "y"], "when": times}), tmp_path / "log.parquet")
+    log = Log.from_file(tmp_path / "log.parquet", user="who", item="what", ts="when")
+    assert log.times.tolist() == [1_300_000_000.0, 1_300_000_000.5]
+
+
+def test_a_file_without_times_is_in_order_of_time(tmp_path):
+    log = Log.from_file(write(tmp_path, "log.csv", "user_id,item_id\na,2\na,1\n"))
+    assert not log.has_times
+    assert log.item_ids[log.items].tolist() == ["2", "1"]
+
+
+@pytest.mark.parametrize("scale", [1, 1_000, 1_000_000, 1_000_000_000])
+def test_seconds_and_finer_units_are_told_apart_by_size(tmp_path, scale):
+    log = Log.from_file(write(tmp_path, "log.csv", f"user_id,item_id,ts\na,1,{1_400_000_000 * scale}\n"))
+    assert log.times.tolist() == [1_400_000_000.0]
+
+
+@pytest.mark.parametrize("when", ["2014-05-13T16:53:20Z", "2014-05-13 16:53:20", "2014-05-13T18:53:20+02:00"])
+def test_iso_times(tmp_path, when):
+    log = Log.from_file(write(tmp_path, "log.csv", f"user_id,item_id,ts\na,1,{when}\n"))
+    assert log.times.tolist() == [1_400_000_000.0]
+
+
+def test_rows_without_user_or_item_are_dropped_and_counted(tmp_path):
+    reading = read_log(write(tmp_path, "log.csv", "user_id,item_id,ts\na,1,1\n,2,2\na,,3\nb,3,4\n"))
+    assert reading.dropped == {"without user or item": 2}
+    assert reading.log.item_ids.tolist() == ["1", "3"]
+
+
+def test_missing_times_are_interpolated_or_dropped_as_asked(tmp_path):
+    path = write(tmp_path, "log.csv", "user_id,item_id,ts\na,1,10\na,2,\na,3,30\n")
+    assert read_log(path).log.times.tolist() == [10.0, 20.0, 30.0]
+    dropped = read_log(path, missing_times="drop")
+    assert dropped.log.times.tolist() == [10.0, 30.0]
+    assert dropped.dropped == {"without time": 1}
+
+
+def test_extra_columns_follow_the_rows_of_the_log(tmp_path):
+    path = write(tmp_path, "log.csv", "user_id,item_id,ts,price\nb,1,9,9.5\na,2,5,2\nb,3,1,7\n")
+    reading = read_log(path, extra=("price",))
+    assert reading.log.item_ids[reading.log.items].tolist() == ["3", "1", "2"]
+    assert reading.extra["price"].tolist() == ["7", "9.5", "2"]
+
+
+def test_records_of_a_topic():
+    log = log_from_records([b'{"user_id":"a","item_id":"x","ts":2}', b'{"user_id":"a","item_id":"y","ts":1}'])
+    assert log.item_ids[log.items].tolist() == ["y", "x"]
+    assert len(log_from_records([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("log.csv", "user,item_id\na,1\n", "no column user_id; the columns are user, item_id"),
+        ("log.csv", "user,item\na,1\n", "no column user_id or item_id"),
+        ("log.csv", "", "empty"),
+        ("log.csv", "user_id,item_id,ts\na,1,yesterday\n", "column ts"),
+        ("log.csv", "user_id,item_id\na,1\na,1,5\n", "2 columns, got 3"),
+        ("log.jsonl", "not json\n", "JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, name, text, says):
+    with pytest.raises(LogError, match=says):
+        Log.from_file(write(tmp_path, name, text))
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(LogError, match="no such file"):
+        Log.from_file(tmp_path / "nowhere.csv")
