@@ -62,6 +62,8 @@ class Rule:
     `cooldown_s`: after closing, the same kind and subject stays quiet that long, unless it comes back critical
     where it was not before.
     `repeat_s`: an open alert is published again that often while its signals go on; infinity means once.
+    `relative`: the levels above are multiples of the threshold that each signal brings (a limit that differs by account
+    or symbol): 1.0 is that threshold.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Rule:
     quiet_s: float = math.inf
     cooldown_s: float = 300.0
     repeat_s: float = math.inf
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if not self.kind or "|" in self.kind or self.kind.startswith("#"):
@@ -91,11 +94,31 @@ class Rule:
         """The alert closes at a value below this."""
         return self.raise_at if self.clear_at is None else self.clear_at
 
-    def severity_of(self, value: float) -> Severity:
-        """Severity of a value that is at or above `raise_at`."""
-        if self.critical_at is not None and value >= self.critical_at:
+    def level_of(self, signal: Signal) -> float:
+        """What is compared with the levels of this rule. Raises AlertError for a signal that cannot be compared."""
+        if math.isnan(signal.value) or not math.isfinite(signal.ts):
+            raise AlertError(f"signal {signal.kind} at {signal.source}: value {signal.value} or ts {signal.ts}")
+        if not self.relative:
+            return signal.value
+        if signal.threshold is None or not signal.threshold > 0:
+            raise AlertError(f"signal {signal.kind} at {signal.source}: needs a positive threshold of its own")
+        return signal.value / signal.threshold
+
+    def severity_of(self, signal: Signal) -> Severity:
+        """Severity of a signal that is at or above `raise_at`."""
+        if signal.severity is not None:
+            return signal.severity
+        if self.critical_at is not None and self.level_of(signal) >= self.critical_at:
             return "critical"
         return self.severity
+
+    def threshold_of(self, signal: Signal) -> float:
+        """The threshold that an alert names: the signal's own, or the one of this rule that was reached."""
+        if signal.threshold is not None:
+            return signal.threshold
+        if self.critical_at is not None and signal.value >= self.critical_at:
+            return self.critical_at
+        return self.raise_at
 
 
 @dataclass(frozen=True, slots=True)

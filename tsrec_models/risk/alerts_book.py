@@ -56,8 +56,7 @@ class AlertBook:
         rule = self.rules.get(signal.kind)
         if rule is None:
             raise AlertError(f"signal of kind {signal.kind!r} at {signal.source}: no rule of that kind; add one")
-        if math.isnan(signal.value) or not math.isfinite(signal.ts):
-            raise AlertError(f"signal {signal.kind} at {signal.source}: value {signal.value} or ts {signal.ts}")
+        level = rule.level_of(signal)
         key = key_of(signal.kind, signal.subject)
         entry = self.entries.get(key)
         if entry is not None and entry.has_applied(signal.source):
@@ -65,10 +64,10 @@ class AlertBook:
             return [entry.alert()] if visible and entry.phase in ("firing", "cooling") else []
         out = self._roll(signal.ts, signal.source)
         entry = self.entries.get(key)
-        if signal.value >= rule.raise_at:
+        if level >= rule.raise_at:
             out += self._raise(rule, entry, signal)
         elif entry is not None:
-            out += self._lower(rule, entry, signal)
+            out += self._lower(rule, entry, signal, level)
         entry = self.entries.get(key)
         if entry is not None:
             entry.mark_applied(signal.source)
@@ -106,14 +105,14 @@ class AlertBook:
             return []
         rule = self.rules[entry.kind]
         signal = Signal(**again)
-        fresh = self._new_entry(rule, signal, signal.severity or rule.severity_of(signal.value))
+        fresh = self._new_entry(rule, signal, rule.severity_of(signal))
         fresh.applied = applied
         out = self._open(fresh, ts, source) if ts - signal.ts >= rule.pending_s else []
         self._touch(fresh)
         return out
 
     def _raise(self, rule: Rule, entry: Entry | None, signal: Signal) -> list[Alert]:
-        severity = signal.severity or rule.severity_of(signal.value)
+        severity = rule.severity_of(signal)
         if entry is not None and entry.phase == "cooling":
             assert entry.closed_ts is not None
             cooled = signal.ts - entry.closed_ts >= rule.cooldown_s
@@ -134,7 +133,7 @@ class AlertBook:
         if risen or signal.value > entry.value:
             entry.value, entry.message = max(entry.value, signal.value), signal.message
             entry.evidence = dict(signal.evidence)
-            entry.threshold = self._threshold(rule, signal)
+            entry.threshold = rule.threshold_of(signal)
         if risen:
             entry.severity = severity
         if entry.phase == "pending":
@@ -146,13 +145,13 @@ class AlertBook:
         is_due = entry.acknowledged_by is None and signal.ts - entry.published_ts >= rule.repeat_s
         return self._publish(entry, signal.ts, signal.source) if risen or is_due else []
 
-    def _lower(self, rule: Rule, entry: Entry, signal: Signal) -> list[Alert]:
+    def _lower(self, rule: Rule, entry: Entry, signal: Signal, level: float) -> list[Alert]:
         entry.level = signal.value
         if entry.phase == "pending":
             self._forget(entry)
         elif entry.phase == "cooling":
             entry.again = None
-        elif entry.is_open and signal.value < rule.clears_below:
+        elif entry.is_open and level < rule.clears_below:
             return self._close(entry, signal.ts, signal.source)
         return []
 
@@ -165,7 +164,7 @@ class AlertBook:
             severity=severity,
             value=signal.value,
             level=signal.value,
-            threshold=self._threshold(rule, signal),
+            threshold=rule.threshold_of(signal),
             message=signal.message,
             evidence=dict(signal.evidence),
             first_ts=signal.ts,
@@ -175,13 +174,6 @@ class AlertBook:
         self.entries[entry.key] = entry
         self._by_id[entry.alert_id] = entry.key
         return entry
-
-    @staticmethod
-    def _threshold(rule: Rule, signal: Signal) -> float:
-        if signal.threshold is not None:
-            return signal.threshold
-        critical = rule.critical_at is not None and signal.value >= rule.critical_at
-        return rule.critical_at if critical and rule.critical_at is not None else rule.raise_at
 
     # --- transitions -------------------------------------------------------------------------------------------
 

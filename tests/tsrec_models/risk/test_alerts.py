@@ -297,3 +297,15 @@ def test_memory_is_given_back_after_the_cooldown_with_a_tombstone() -> None:
     assert book.entries == {}
     assert sum(row is None for row in book.take_changes().values()) == 200
     assert len(book._due) == 0
+
+
+def test_a_relative_rule_compares_with_the_threshold_of_the_signal() -> None:
+    book = AlertBook([Rule("loss", 1.0, 0.8, critical_at=2.0, relative=True)])
+    assert book.observe(signal(90, 1, "loss", threshold=100.0)) == []
+    (fired,) = book.observe(signal(110, 2, "loss", threshold=100.0))
+    assert (fired.value, fired.threshold, fired.severity) == (110, 100, "warning")
+    assert statuses(book.observe(signal(250, 3, "loss", threshold=100.0))) == [("firing", "critical")]
+    assert book.observe(signal(85, 4, "loss", threshold=100.0)) == []
+    assert statuses(book.observe(signal(79, 5, "loss", threshold=100.0))) == [("resolved", "critical")]
+    with pytest.raises(AlertError, match="threshold of its own"):
+        book.observe(signal(1, 6, "loss"))
