@@ -27,6 +27,8 @@ T = TypeVar("T")
 #: RecursionError for JSON nested too deeply.
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
+NO_VALUE = "the record has no value"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -87,7 +89,7 @@ def decode_one(
 ) -> T | RecordError:
     """The record, or why it is none."""
     if part is None:
-        return RecordError(row, Reason.EMPTY, "the record has no value")
+        return RecordError(row, Reason.EMPTY, NO_VALUE)
     if len(part) > max_bytes:
         return RecordError(row, Reason.OVERSIZED, f"{len(part)} bytes, more than the {max_bytes} allowed")
     try:
