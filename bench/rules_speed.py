@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -45,32 +46,26 @@ def main() -> None:
 
     previous, new = items(options.events, options.recent), items(options.events)
     times = np.sort(rng.uniform(0, 86_400 * 30, options.events))
+    recent = items(options.users, options.recent)
+    seen = list(recent)
     for slots in (64, 128):
-        settings = RuleSettings(window=options.recent, slots=slots)
-        rules = Rules(options.items, settings)
+        rules = Rules(options.items, RuleSettings(window=options.recent, slots=slots))
         rules.update(previous[:10], new[:10], times[:10])  # compiles
-        measure(
-            f"learn, {slots} slots, window {options.recent}, batches of 1000",
-            options.events,
-            lambda rules=rules: [
-                rules.update(previous[s : s + 1000], new[s : s + 1000], times[s : s + 1000])
-                for s in range(0, options.events, 1000)
-            ],
-            repeats=1,
-        )
-        recent = items(options.users, options.recent)
-        seen = [row for row in recent]
-        rules.topk(recent[:10], 10, seen[:10])
+
+        def learn(rules: Rules, size: int) -> None:
+            for s in range(0, options.events, size):
+                rules.update(previous[s : s + size], new[s : s + size], times[s : s + size])
+
+        def serve(rules: Rules, size: int, n: int) -> None:
+            for s in range(0, n, size):
+                rules.topk(recent[s : s + size], 10, seen[s : s + size], times[s : s + size])
+
+        what = f"{slots} slots, window {options.recent}"
+        measure(f"learn, {what}, batches of 1000", options.events, partial(learn, rules, 1000), repeats=1)
+        serve(rules, 10, 10)  # compiles
         for size in (1, 256, 4096):
             n = min(options.users, 20_000 if size == 1 else options.users)
-            measure(
-                f"top 10 of {options.items}, {slots} slots, {options.recent} recent excluded, batches of {size}",
-                n,
-                lambda rules=rules, size=size, n=n: [
-                    rules.topk(recent[s : s + size], 10, seen[s : s + size], times[s : s + size])
-                    for s in range(0, n, size)
-                ],
-            )
+            measure(f"top 10 of {options.items}, {what}, batches of {size}", n, partial(serve, rules, size, n))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Rules:
             float(self.settings.popularity),
         )
         self.n_items = 0
-        self._latest = 0.0
+        self.latest = 0.0  # time of the latest event, epoch seconds
         self._table = _empty_table(0, self.settings.slots)
         self._scratch = np.zeros(0, dtype=np.float32)
         self.grow(n_items)
@@ -113,7 +113,7 @@ class Rules:
         if items.min() < 0 or previous.min(initial=0) < EMPTY:
             raise ModelError("rules: an item index is negative")
         self.grow(int(max(items.max(), previous.max(initial=EMPTY))) + 1)
-        self._latest = max(self._latest, float(times.max()))
+        self.latest = max(self.latest, float(times.max()))
         learn(previous, items, times, self._distance_weights, float(self.settings.backward), self._rate, self._table)
 
     def scores(self, recent: ArrayLike, now: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -165,6 +165,14 @@ class Rules:
         contribute(recent, self._now(now, len(recent)), targets, self._weighing, self._table, out)
         return out
 
+    def popularity(self, now: float | None = None) -> NDArray[np.float32]:
+        """What each item receives from all rules, decayed to `now` (default: the latest event): [n_items]."""
+        received = self._table.totals[: self.n_items, 1]
+        if self._rate:
+            ages = (self.latest if now is None else now) - self._table.landmarks[: self.n_items]
+            received = np.where(np.isnan(ages), 0.0, received * 2.0 ** (-np.nan_to_num(ages) * self._rate))
+        return received.astype(np.float32)
+
     def rules_of(self, item: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
         """The rules of one item, strongest first: consequents, weights, and by how much a weight may be too high."""
         held = self._table.ids[item] != EMPTY
@@ -190,12 +198,12 @@ class Rules:
         if len(index):
             self.grow(int(index.max()) + 1)
         _write(self._table, index, data)
-        self._latest = max(self._latest, float(np.nanmax(data.landmarks, initial=0.0)))
+        self.latest = max(self.latest, float(np.nanmax(data.landmarks, initial=0.0)))
 
     def _now(self, now: ArrayLike | None, n: int) -> NDArray[np.float64]:
         if now is not None:
             return np.ascontiguousarray(now, dtype=np.float64)
-        return np.full(n, self._latest)
+        return np.full(n, self.latest)
 
     def _known(self, recent: ArrayLike) -> NDArray[np.int64]:
         """Histories without items the table has no row for: they are pushed out, the later ones move up."""
