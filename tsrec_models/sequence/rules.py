@@ -119,9 +119,8 @@ class Rules:
     def scores(self, recent: ArrayLike, now: ArrayLike | None = None) -> NDArray[np.float32]:
         """Scores [batch, n_items] for the histories `recent` [batch, m], the latest first, EMPTY-padded.
 
-        `now` [batch] epoch seconds weighs rules of different age; without it, the time of the latest event (after an import, the
-        latest landmark).
-        Items that no rule names score 0.
+        `now` [batch] epoch seconds weighs rules of different age; without it, the time of the latest event (after an
+        import, the latest landmark). Items that no rule names score 0.
         """
         recent = self._known(recent)
         out = np.zeros((len(recent), self.n_items), dtype=np.float32)
