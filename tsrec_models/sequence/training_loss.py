@@ -1,0 +1,111 @@
+"""Losses over item scores: full softmax without keeping the scores, and sampled softmax with shared negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["full_softmax", "sampled_softmax", "squared_error"]
+
+#: Scores held at once by the full softmax; about the size of a third-level cache.
+_CHUNK_BYTES = 8 << 20
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """Mean cross-entropy of queries [p, d] against all items [n, d] + bias [n], its gradients formed chunk by chunk.
+
+    The [p, n] scores exist only a chunk at a time: one product forward and two backward, softmax in place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, vectors: Tensor, bias: Tensor, targets: Tensor, product_dtype: torch.dtype
+    ) -> Tensor:
+        positions, n = len(queries), len(vectors)
+        rows = max(1, _CHUNK_BYTES // (4 * n))
+        items = vectors.to(product_dtype)
+        grad_queries = torch.empty_like(queries)
+        grad_vectors = torch.zeros_like(vectors)
+        grad_bias = torch.zeros_like(bias)
+        loss = queries.new_zeros(())
+        for start in range(0, positions, rows):
+            part = queries[start : start + rows]
+            target = targets[start : start + rows]
+            scores = torch.mm(part.to(product_dtype), items.T).float()  # [rows, n]
+            scores += bias
+            correct = scores.gather(1, target[:, None])
+            top = scores.amax(1, keepdim=True)
+            weights = scores.sub_(top).exp_()
+            total = weights.sum(1, keepdim=True)
+            loss += (total.log() + top - correct).sum()
+            share = total.reciprocal()
+            grad_bias.addmv_(weights.T, share[:, 0])
+            weights = weights.to(product_dtype)
+            grad_queries[start : start + rows] = torch.mm(weights, items).float() * share - vectors[target]
+            grad_vectors += torch.mm(weights.T, (part * share).to(product_dtype))
+            grad_vectors.index_add_(0, target, part, alpha=-1.0)
+            grad_bias.index_add_(0, target, torch.ones_like(target, dtype=bias.dtype), alpha=-1.0)
+        ctx.save_for_backward(grad_queries, grad_vectors, grad_bias)
+        ctx.positions = positions
+        return loss / positions
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+        scale = grad / ctx.positions
+        grad_queries, grad_vectors, grad_bias = ctx.saved_tensors
+        return grad_queries * scale, grad_vectors * scale, grad_bias * scale, None, None
+
+
+def full_softmax(
+    queries: Tensor,
+    vectors: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    product_dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Mean cross-entropy of `targets` [p] under scores queries [p, d] @ vectors [n, d]^T + bias [n].
+
+    Products are rounded to `product_dtype`; sums, exponentials and gradients are kept in float32.
+    """
+    if bias is None:
+        bias = vectors.new_zeros(len(vectors))
+    apply: Callable[..., Tensor] = _FullSoftmax.apply
+    return apply(queries.float(), vectors.float(), bias, targets, product_dtype)
+
+
+def sampled_softmax(
+    queries: Tensor,
+    positive_vectors: Tensor,
+    positive_bias: Tensor,
+    targets: Tensor,
+    negative_vectors: Tensor,
+    negative_bias: Tensor,
+    negatives: Tensor,
+    log_probability: Tensor | None,
+) -> Tensor:
+    """Mean cross-entropy of each target against negatives shared by the batch.
+
+    queries and positive_vectors [p, d], positive_bias and targets [p]; negative_vectors [m, d], negative_bias and
+    negatives [m]. With `log_probability` [n_items] of the proposal, scores are corrected by it (Bengio and Senecal,
+    2008), which makes the loss a consistent estimate of the full one. A negative that is the target is left out.
+    """
+    positive = (queries * positive_vectors).sum(-1) + positive_bias
+    negative = torch.addmm(negative_bias, queries, negative_vectors.T)  # [p, m]
+    if log_probability is not None:
+        positive = positive - log_probability[targets]
+        negative = negative - log_probability[negatives]
+    negative = negative.masked_fill(targets[:, None] == negatives[None], -torch.inf)
+    scores = torch.cat([positive[:, None], negative], 1)
+    return functional.cross_entropy(scores, torch.zeros_like(targets))
+
+
+def squared_error(predicted: Tensor, values: Tensor) -> Tensor:
+    """Mean squared error of predicted values, where values are known (not NaN)."""
+    known = ~torch.isnan(values)
+    if not known.any():
+        return predicted.sum() * 0.0
+    return functional.mse_loss(predicted[known], values[known])
