@@ -1,0 +1,116 @@
+"""The last n things of a row: items and their times, prices, kinds of action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from stream_app.errors import StateError
+from stream_app.state.columns import Column
+from stream_app.state.shard import Rows, Shard
+
+__all__ = ["Ring"]
+
+#: Stands where a ring has fewer entries than were asked for.
+PAD = -1
+
+
+@dataclass(frozen=True, init=False)
+class Ring:
+    """The last `n` entries of a row, each with a value a field.
+
+    >>> recent = Ring(50, item=np.int32, ts=np.int32, kind=np.int8)
+
+    Times as float64, or whole seconds as int32: float32 has steps of two minutes at today's dates.
+    """
+
+    n: int
+    fields: tuple[tuple[str, np.dtype[Any]], ...]
+    name: str
+
+    def __init__(self, n: int, *, name: str = "recent", **fields: DTypeLike) -> None:
+        if n < 1 or not fields:
+            raise StateError(f"ring {name!r}: needs a length above zero and at least one field")
+        object.__setattr__(self, "n", n)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "fields", tuple((field, np.dtype(dtype)) for field, dtype in fields.items()))
+        for field, dtype in self.fields:
+            if dtype.kind not in "if":
+                raise StateError(
+                    f"ring {name!r}: field {field!r} is {dtype}; it must be able to hold {PAD}, the padding"
+                )
+
+    def columns(self) -> Mapping[str, Column]:
+        return {"fill": Column(np.int32)} | {field: Column(dtype, (self.n,)) for field, dtype in self.fields}
+
+    def describe(self) -> str:
+        return f"ring of {self.n}: " + ", ".join(f"{field} {dtype.str}" for field, dtype in self.fields)
+
+    def push(self, shard: Shard, rows: Rows, **values: ArrayLike) -> None:
+        """Appends event i to row i, in order, several a row if they come; one array [n] or number a field."""
+        if values.keys() != {field for field, _ in self.fields}:
+            raise StateError(f"ring {self.name!r}: has {[f for f, _ in self.fields]}, was given {sorted(values)}")
+        shard.touch(rows)
+        slots = np.empty(len(rows), np.int64)
+        _take_slots(shard.column(f"{self.name}.fill"), rows, self.n, slots)
+        held = rows >= 0
+        everything = bool(held.all())
+        for field, value in values.items():
+            column, given = shard.column(f"{self.name}.{field}"), np.broadcast_to(np.asarray(value), rows.shape)
+            if everything:
+                column[rows, slots] = given
+            else:
+                column[rows[held], slots[held]] = given[held]
+
+    def last(self, shard: Shard, rows: Rows, k: int | None = None) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+        """The last k entries (None: all), newest first: [n, k] a field, -1 where a row has fewer; and lengths [n]."""
+        k = self.n if k is None else k
+        slots, lengths = np.empty((len(rows), k), np.int64), np.empty(len(rows), np.int64)
+        _newest_slots(shard.column(f"{self.name}.fill"), rows, self.n, slots, lengths)
+        entries = {}
+        for field, dtype in self.fields:
+            out = np.empty((len(rows), k), dtype)
+            _gather(shard.column(f"{self.name}.{field}"), rows, slots, out)
+            entries[field] = out
+        return entries, lengths
+
+    def read(self, shard: Shard, row: int) -> list[dict[str, Any]]:
+        """The entries of one row, newest first."""
+        entries, lengths = self.last(shard, np.array([row], np.int64))
+        return [{field: a[0, i].item() for field, a in entries.items()} for i in range(int(lengths[0]))]
+
+
+# `fill` of a row counts its entries up to n; from then on it goes round in [n, 2n): the next slot is fill - n.
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _take_slots(fill, rows, n, slots):  # type: ignore[no-untyped-def]
+    for i in range(rows.size):
+        if rows[i] < 0:
+            continue
+        at = fill[rows[i]]
+        slots[i] = at if at < n else at - n
+        fill[rows[i]] = n if at + 1 == 2 * n else at + 1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _newest_slots(fill, rows, n, slots, lengths):  # type: ignore[no-untyped-def]
+    k = slots.shape[1]
+    for i in range(rows.size):
+        at = np.int64(0) if rows[i] < 0 else np.int64(fill[rows[i]])
+        length = min(at, n, k)
+        lengths[i] = length
+        for j in range(k):
+            slots[i, j] = (at - 1 - j) % n if j < length else -1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _gather(column, rows, slots, out):  # type: ignore[no-untyped-def]
+    for i in range(slots.shape[0]):
+        for j in range(slots.shape[1]):
+            out[i, j] = column[rows[i], slots[i, j]] if slots[i, j] >= 0 else PAD

@@ -1,0 +1,267 @@
+"""A columnar table as a Faust collection: assignment, standbys and recovery are Faust's, the rows are ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from faust.tables.base import Collection
+
+from stream_app.errors import StateError
+from stream_app.state.columns import Columns, ColumnSource, Layout
+from stream_app.state.shard import Shard
+from topics.spans import Spans
+
+__all__ = ["Table"]
+
+#: Record batches that Faust collects before it applies them. At 1 it would go on consuming the changelogs of active
+#: partitions after recovery, and apply our own writes to us.
+RECOVERY_BUFFER = 2
+
+#: Seconds between two lines about the progress of a recovery.
+PROGRESS_S = 5.0
+
+
+class Table(Collection):  # type: ignore[misc]
+    """State by key, a shard a partition, kept in a compacted changelog topic.
+
+    columns: features and columns, see `Columns`. sources: names of the topics whose events change the table, in the
+    order of the numbers that `Shard.fresh` and `advance` take. partitions: as the sources have. retention_s: rows are
+    evicted when event time has gone on for so long after their last event; None keeps them. changelog_schema: the
+    Faust schema under which a changelog message is one record batch (`.topic .partition .offsets .keys .values
+    .next_offset`).
+
+    Readable as they are: `recovered_rows`, `recovery_s`, `shards`; properties `rows`, `nbytes`.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        name: str,
+        *,
+        columns: ColumnSource,
+        sources: Iterable[str],
+        partitions: int | None = None,
+        retention_s: float | None = None,
+        changelog_schema: Any = None,
+        changelog_config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            app,
+            name=name,
+            partitions=partitions,
+            schema=changelog_schema,
+            key_type=bytes,
+            value_type=bytes,
+            recovery_buffer_size=RECOVERY_BUFFER,
+            standby_buffer_size=1,
+            extra_topic_configs=changelog_config,
+            **options,
+        )
+        self.layout = Layout(Columns.of(columns), tuple(sources))
+        self.retention_s = retention_s
+        self.shards: dict[int, Shard] = {}
+        self.recovered_rows = 0
+        self.recovery_s = 0.0
+        self._persisted: dict[int, int] = {}
+        self._assigned: set[int] | None = None
+        self._failure: StateError | None = None
+        self._progress_at = 0.0
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def shard(self, partition: int) -> Shard:
+        """The state of one partition, made when first asked for."""
+        shard = self.shards.get(partition)
+        if shard is None:
+            shard = self.shards[partition] = Shard(self.layout, self.name, partition)
+        return shard
+
+    def dirty_shards(self) -> list[Shard]:
+        """Shards with rows that wait for the changelog."""
+        return [shard for shard in self.shards.values() if shard.dirty]
+
+    def get(self, key: str | bytes) -> dict[str, Any] | None:
+        """What is known of `key` in the partitions held here, decoded for people; None if nothing."""
+        spans = Spans.of([key.encode() if isinstance(key, str) else key])
+        for shard in self.shards.values():
+            row = int(shard.find(spans)[0])
+            if row >= 0:
+                return self._read(shard, row)
+        return None
+
+    def source(self, topic: str) -> int:
+        """The number of a source topic."""
+        try:
+            return self.layout.sources.index(topic)
+        except ValueError:
+            raise StateError(
+                f"table {self.name!r}: {topic!r} is not among its sources ({', '.join(self.layout.sources)})"
+            ) from None
+
+    def evict(self, partition: int, watermark: float, scan: int | None = None) -> int:
+        """Removes rows whose last event lies more than `retention_s` before `watermark`; returns how many."""
+        if self.retention_s is None or partition not in self.shards or not np.isfinite(watermark):
+            return 0
+        return self.shards[partition].evict(watermark - self.retention_s, scan)
+
+    @property
+    def rows(self) -> int:
+        """Keys in the shards held."""
+        return sum(len(shard) for shard in self.shards.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory of the shards held."""
+        return sum(shard.nbytes for shard in self.shards.values())
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __bool__(self) -> bool:
+        """An empty table is still a table."""
+        return True
+
+    def _read(self, shard: Shard, row: int) -> dict[str, Any]:
+        columns = self.layout.columns
+        known = {feature.name: feature.read(shard, row) for feature in columns.features}
+        known |= {name: shard.column(name)[row].tolist() for name in columns.plain}
+        known["last_event_ts"] = float(shard.column("_ts")[row])
+        return known
+
+    # -- changelog and recovery ---------------------------------------------------------------------------------
+
+    def persisted_offset(self, tp: Any) -> int | None:
+        """Highest changelog offset that the shard holds: from there Faust reads on."""
+        return self._persisted.get(tp.partition) if tp.topic == self.changelog_topic_name else None
+
+    def set_persisted(self, partition: int, offset: int) -> None:
+        """Call when our own changelog writes up to `offset` are acknowledged."""
+        self._persisted[partition] = max(offset, self._persisted.get(partition, -1))
+
+    def drop(self, partition: int) -> None:
+        """Forgets a shard; if the partition is assigned again, it is read back from the changelog."""
+        self.shards.pop(partition, None)
+        self._persisted.pop(partition, None)
+
+    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
+        """Applies changelog messages, each a record batch, during recovery and on standbys.
+
+        Faust's recovery loop would log an error and go on with a hole in the state: so an error crashes the app.
+        """
+        if self._failure is not None:
+            raise self._failure
+        began = time.perf_counter()
+        rows = 0
+        try:
+            for event in batch:
+                rows += self._apply(event.value)
+        except StateError as error:
+            self._failure = error
+            self.log.error("%s", error)
+            self.app._crash(error)
+            raise
+        self.recovered_rows += rows
+        self.recovery_s += time.perf_counter() - began
+        self._log_progress()
+
+    def _apply(self, records: Any) -> int:
+        partition: int = records.partition
+        if records.topic != self.changelog_topic_name or not self._holds(partition):
+            self.log.warning("changelog batch of %s [%s] came after it was revoked", records.topic, partition)
+            return 0
+        keys, values = records.keys, records.values
+        held = self._persisted.get(partition, -1)
+        if len(keys) and int(records.offsets[0]) <= held:
+            new = records.offsets > held
+            keys, values = keys.take(new), values.take(new)
+        self.shard(partition).apply(keys, values)
+        self._persisted[partition] = max(held, records.next_offset - 1)
+        return len(keys)
+
+    def _holds(self, partition: int) -> bool:
+        return self._assigned is None or partition in self._assigned
+
+    def _log_progress(self, done: bool = False) -> None:
+        now = time.monotonic()
+        if self.recovered_rows and (done or now - self._progress_at >= PROGRESS_S):
+            self._progress_at = now
+            self.log.info(
+                "%s %s rows (%.0f rows/s of applying), %s keys, %.1f MB",
+                "recovered" if done else "recovering:",
+                f"{self.recovered_rows:,}",
+                self.recovered_rows / max(self.recovery_s, 1e-9),
+                f"{self.rows:,}",
+                self.nbytes / 1e6,
+            )
+
+    async def on_start(self) -> None:
+        """Declares the changelog topic; there is no store to open."""
+        await self.changelog_topic.maybe_declare()
+
+    async def on_rebalance(self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0) -> None:
+        """Drops shards that are no longer ours, and those with changes that never reached the changelog.
+
+        The latter happens when the checkpoint at revocation failed: the events will come again, perhaps after another
+        worker had the partition. What the changelog says is the state that fits the committed offsets.
+        """
+        topic = self.changelog_topic_name
+        self._assigned = {tp.partition for tp in assigned if tp.topic == topic}
+        self.recovered_rows, self.recovery_s = 0, 0.0
+        for partition, shard in list(self.shards.items()):
+            if partition not in self._assigned:
+                self.drop(partition)
+            elif shard.dirty:
+                self.log.warning("partition %s has unsaved changes: reading it back from the changelog", partition)
+                self.drop(partition)
+
+    async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
+        """Says how long it took, and calls whoever wants to know."""
+        self._log_progress(done=True)
+        await self.call_recover_callbacks()
+
+    async def need_active_standby_for(self, tp: Any) -> bool:
+        """True if nothing of the partition is here."""
+        return self.persisted_offset(tp) is None
+
+    def reset_state(self) -> None:
+        """Forgets everything; the changelog has it."""
+        self.shards.clear()
+        self._persisted.clear()
+
+    def info(self) -> Mapping[str, Any]:
+        """Arguments that make the same table again."""
+        return {
+            "app": self.app,
+            "name": self.name,
+            "columns": self.layout.columns,
+            "sources": self.layout.sources,
+            "partitions": self.partitions,
+            "retention_s": self.retention_s,
+            "changelog_schema": self.schema,
+            "changelog_config": self.extra_topic_configs,
+        }
+
+    # -- what a Faust dict table would do -----------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        raise self._not_a_dict()
+
+    def _has_key(self, key: Any) -> bool:
+        return self.get(key) is not None
+
+    def _get_key(self, key: Any) -> Any:
+        return self.get(key)
+
+    def _set_key(self, key: Any, value: Any) -> None:
+        raise self._not_a_dict()
+
+    def _del_key(self, key: Any) -> None:
+        raise self._not_a_dict()
+
+    def _not_a_dict(self) -> StateError:
+        return StateError(f"table {self.name!r} is columnar: change it by rows, table.shard(partition).locate(keys) …")
