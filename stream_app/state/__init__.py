@@ -9,7 +9,6 @@ from stream_app.state.index import KeyIndex
 from stream_app.state.rings import Ring
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table
-from stream_app.state.watermark import Judged, Watermark, judge
 from stream_app.state.windows import Added, DecayedSum, SlidingCounts, TumblingCounts
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "Columns",
     "DecayedSum",
     "Feature",
-    "Judged",
     "KeyIndex",
     "Layout",
     "Ring",
@@ -26,6 +24,4 @@ __all__ = [
     "SlidingCounts",
     "Table",
     "TumblingCounts",
-    "Watermark",
-    "judge",
 ]

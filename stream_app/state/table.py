@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -67,8 +68,9 @@ class Table(Collection):  # type: ignore[misc]
         self.recovered_rows = 0
         self.recovery_s = 0.0
         self._persisted: dict[int, int] = {}
-        self._assigned: set[int] | None = None
-        self._failure: StateError | None = None
+        self._assigned: set[int] = set()
+        self._failure: Exception | None = None
+        self._crashing: asyncio.Task[None] | None = None
         self._progress_at = 0.0
 
     # -- state --------------------------------------------------------------------------------------------------
@@ -134,13 +136,17 @@ class Table(Collection):  # type: ignore[misc]
 
     # -- changelog and recovery ---------------------------------------------------------------------------------
 
-    def persisted_offset(self, tp: Any) -> int | None:
-        """Highest changelog offset that the shard holds: from there Faust reads on."""
-        return self._persisted.get(tp.partition) if tp.topic == self.changelog_topic_name else None
+    def persisted_offset(self, tp: Any) -> int:
+        """Highest changelog offset that the shard holds: from there Faust reads on. -1: nothing.
+
+        Never None: Faust would then go on from where it was before the shard was dropped, and leave a hole.
+        """
+        return self._persisted.get(tp.partition, -1)
 
     def set_persisted(self, partition: int, offset: int) -> None:
-        """Call when our own changelog writes up to `offset` are acknowledged."""
-        self._persisted[partition] = max(offset, self._persisted.get(partition, -1))
+        """Call when our own changelog writes up to `offset` are acknowledged; too late, it does nothing."""
+        if partition in self.shards:
+            self._persisted[partition] = max(offset, self._persisted.get(partition, -1))
 
     def drop(self, partition: int) -> None:
         """Forgets a shard; if the partition is assigned again, it is read back from the changelog."""
@@ -159,10 +165,9 @@ class Table(Collection):  # type: ignore[misc]
         try:
             for event in batch:
                 rows += self._apply(event.value)
-        except StateError as error:
+        except Exception as error:
             self._failure = error
-            self.log.error("%s", error)
-            self.app._crash(error)
+            self._crashing = asyncio.get_running_loop().create_task(self.app.crash(error))
             raise
         self.recovered_rows += rows
         self.recovery_s += time.perf_counter() - began
@@ -170,20 +175,18 @@ class Table(Collection):  # type: ignore[misc]
 
     def _apply(self, records: Any) -> int:
         partition: int = records.partition
-        if records.topic != self.changelog_topic_name or not self._holds(partition):
-            self.log.warning("changelog batch of %s [%s] came after it was revoked", records.topic, partition)
+        if records.topic != self.changelog_topic_name or partition not in self._assigned:
+            # Faust hands what it cannot place to the table it served last.
+            self.log.warning("changelog batch of %s [%s] is not for us, or no longer", records.topic, partition)
             return 0
         keys, values = records.keys, records.values
         held = self._persisted.get(partition, -1)
-        if len(keys) and int(records.offsets[0]) <= held:
-            new = records.offsets > held
+        new = records.offsets > held
+        if not new.all():
             keys, values = keys.take(new), values.take(new)
         self.shard(partition).apply(keys, values)
         self._persisted[partition] = max(held, records.next_offset - 1)
         return len(keys)
-
-    def _holds(self, partition: int) -> bool:
-        return self._assigned is None or partition in self._assigned
 
     def _log_progress(self, done: bool = False) -> None:
         now = time.monotonic()
@@ -225,7 +228,7 @@ class Table(Collection):  # type: ignore[misc]
 
     async def need_active_standby_for(self, tp: Any) -> bool:
         """True if nothing of the partition is here."""
-        return self.persisted_offset(tp) is None
+        return tp.partition not in self._persisted
 
     def reset_state(self) -> None:
         """Forgets everything; the changelog has it."""
@@ -261,6 +264,18 @@ class Table(Collection):  # type: ignore[misc]
         raise self._not_a_dict()
 
     def _del_key(self, key: Any) -> None:
+        raise self._not_a_dict()
+
+    def using_window(self, window: Any, *, key_index: bool = False) -> Any:
+        raise self._not_a_dict()
+
+    def hopping(self, size: Any, step: Any, expires: Any = None, key_index: bool = False) -> Any:
+        raise self._not_a_dict()
+
+    def tumbling(self, size: Any, expires: Any = None, key_index: bool = False) -> Any:
+        raise self._not_a_dict()
+
+    def as_ansitable(self, **kwargs: Any) -> str:
         raise self._not_a_dict()
 
     def _not_a_dict(self) -> StateError:

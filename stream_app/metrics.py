@@ -1,0 +1,85 @@
+"""What Prometheus sees: base units, conventional names, labels with few values."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+
+from faust.types import TP
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from stream_app.transport.records import RecordBatch
+from topics.errors import Reason, RecordError
+
+__all__ = ["Metrics"]
+
+_LATENCY_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_DURATION_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
+
+
+class Metrics:
+    """The metrics of one worker, in a registry of its own so that a test or a second app has none of another's."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        r = self.registry
+        self.events = Counter("tsrec_events", "Events read.", ["topic"], registry=r)
+        self.batch_records = Histogram(
+            "tsrec_batch_records", "Records in a batch.", ["topic"], buckets=_SIZES, registry=r
+        )
+        self.decode_errors = Counter("tsrec_decode_errors", "Records that do not decode.", ["topic"], registry=r)
+        self.dead_letters = Counter(
+            "tsrec_dead_letters", "Records sent to the dead letters.", ["topic", "reason"], registry=r
+        )
+        self.late_events = Counter("tsrec_late_events", "Events after their watermark.", ["topic"], registry=r)
+        self.lag = Gauge("tsrec_consumer_lag_records", "Records not yet committed.", ["topic"], registry=r)
+        self.watermark_delay = Gauge(
+            "tsrec_watermark_delay_seconds", "Clock less the oldest watermark of a topic.", ["topic"], registry=r
+        )
+        self.decisions = Counter("tsrec_decisions", "Decisions published.", ["kind", "rung"], registry=r)
+        self.decision_latency = Histogram(
+            "tsrec_event_to_decision_seconds", "From the arrival of an event to its decision.", ["kind"],
+            buckets=_LATENCY_S, registry=r,
+        )  # fmt: skip
+        self.inference = Histogram(
+            "tsrec_inference_seconds", "Time of one inference.", ["rung"], buckets=_LATENCY_S, registry=r
+        )
+        self.inference_batch = Histogram(
+            "tsrec_inference_batch_rows", "Rows of one inference.", ["rung"], buckets=_SIZES, registry=r
+        )
+        self.rung_skipped = Counter("tsrec_rungs_skipped", "Rungs skipped to keep the deadline.", ["rung"], registry=r)
+        self.state_rows = Gauge("tsrec_state_rows", "Rows held.", ["table"], registry=r)
+        self.state_bytes = Gauge("tsrec_state_bytes", "Bytes held.", ["table"], registry=r)
+        self.checkpoint = Histogram(
+            "tsrec_checkpoint_seconds", "Duration of a checkpoint.", buckets=_DURATION_S, registry=r
+        )
+        self.checkpoint_rows = Counter("tsrec_checkpoint_rows", "Rows written to changelogs.", registry=r)
+        self.last_checkpoint = Gauge("tsrec_last_checkpoint_timestamp_seconds", "When one last ended.", registry=r)
+        self.recovery = Gauge("tsrec_recovery_seconds", "Duration of the last recovery.", registry=r)
+        self.rebalances = Counter("tsrec_rebalances", "Rebalances of the group seen by this worker.", registry=r)
+        self.alerts = Counter("tsrec_alerts", "Alerts published.", ["kind", "severity", "status"], registry=r)
+        self.model = Gauge("tsrec_model_info", "1 for the model that answers.", ["model", "version"], registry=r)
+        self.outbox_bytes = Gauge("tsrec_outbox_bytes", "Bytes on their way to the broker.", registry=r)
+
+    def batch_read(self, tp: TP, records: RecordBatch, errors: list[tuple[int, RecordError, str]]) -> None:
+        """Count one batch and what was wrong in it."""
+        self.events.labels(tp.topic).inc(len(records))
+        self.batch_records.labels(tp.topic).observe(len(records))
+        for (reason, stage), n in Tally((error.reason, stage) for _, error, stage in errors).items():
+            if reason is Reason.LATE:
+                self.late_events.labels(tp.topic).inc(n)
+                continue
+            self.dead_letter(tp.topic, reason, n)
+            if stage == "decode":
+                self.decode_errors.labels(tp.topic).inc(n)
+
+    def dead_letter(self, topic: str, reason: Reason, n: int) -> None:
+        """Count records sent to the dead letters."""
+        self.dead_letters.labels(topic, str(reason)).inc(n)
+
+    def checkpoint_done(self, duration_s: float, rows: int) -> None:
+        """Count one checkpoint."""
+        self.checkpoint.observe(duration_s)
+        self.checkpoint_rows.inc(rows)
+        self.last_checkpoint.set(time.time())

@@ -1,0 +1,230 @@
+"""The Faust app that everything hangs on: batch topics, columnar tables, agents over batches, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaProducer, TopicPartition
+from faust.types import TP
+
+from stream_app.batch import Batch, BatchTopic
+from stream_app.checkpoint import Checkpoint
+from stream_app.errors import StateError
+from stream_app.event_time import EventTime
+from stream_app.lanes import Handler, Lanes
+from stream_app.metrics import Metrics
+from stream_app.rehearsal import NOWHERE, rehearsal_batch
+from stream_app.state.table import Table
+from stream_app.transport.builder import build_batches
+from stream_app.transport.outbox import Outbox
+from stream_app.transport.topic import BatchSchema
+from topics.dialect import Dialect
+
+__all__ = ["Processor"]
+
+#: Batches that wait between the consumer and the lanes, before the consumer stops fetching that partition.
+QUEUE_BATCHES = 4
+
+
+class Processor(faust.App):  # type: ignore[misc]
+    """A Faust app over the `tsrec` transport. Ordinary topics, agents and tables of Faust work in it as well.
+
+    app = Processor("counts", bootstrap="127.0.0.1:9092")
+    clicks = app.batch_topic("clicks", Click)
+    counts = app.columnar_table("counts", TumblingCounts(300), sources=[clicks])
+
+    @app.process(clicks)
+    async def count(batch): ...
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        bootstrap: str,
+        guarantee: str = "at_least_once",
+        partitions: int = 4,
+        replication: int = 1,
+        checkpoint_interval_s: float = 1.0,
+        session_timeout_s: float = 10.0,
+        batch_bytes: int = 512 << 10,
+        fetch_bytes: int = 1 << 20,
+        compression: str | None = None,
+        dead_letters: str = "dead-letters",
+        late_events: str = "late-events",
+        metrics: Metrics | None = None,
+        **options: Any,
+    ) -> None:
+        brokers = ";".join(f"tsrec://{server.strip()}" for server in bootstrap.split(","))
+        options = {
+            "store": "memory://",
+            "topic_partitions": partitions,
+            "topic_replication_factor": replication,
+            "topic_disable_leader": True,
+            "web_enabled": False,
+            "autodiscover": False,
+            "processing_guarantee": guarantee,
+            "broker_commit_interval": checkpoint_interval_s,
+            "broker_session_timeout": session_timeout_s,
+            "broker_heartbeat_interval": session_timeout_s / 5,
+            "broker_request_timeout": max(40.0, session_timeout_s * 2),
+            "broker_max_poll_records": 100_000,
+            "consumer_max_fetch_size": fetch_bytes,
+            "producer_acks": -1,
+            "producer_max_request_size": max(1 << 20, 2 * batch_bytes),
+            "producer_max_batch_size": 128 << 10,
+            "stream_wait_empty": True,
+            "stream_recovery_delay": 0.0,
+            **options,
+        }
+        super().__init__(id, broker=brokers, **options)
+        self.bootstrap = bootstrap
+        self.batch_topics: dict[str, BatchTopic] = {}
+        self.batch_topic_names: set[str] = set()
+        self.columnar_tables: list[Table] = []
+        self.metrics = metrics or Metrics()
+        self.event_time = EventTime()
+        self.dead_letters = BatchTopic(dead_letters, None, partitions)
+        self.late_events = BatchTopic(late_events, None, partitions)
+        self._handlers: dict[str, list[tuple[str, Handler]]] = {}
+        self._batch_bytes = batch_bytes
+        self._compression = compression
+        self.checkpoint = Checkpoint(self, on_done=self.metrics.checkpoint_done)
+        self.lanes = Lanes(self, self.checkpoint)
+        self.outbox: Outbox = Outbox(self, batch_bytes=batch_bytes, compression=compression)
+
+    # -- declaring
+
+    def batch_topic(
+        self,
+        name: str,
+        type: Any,
+        *,
+        partitions: int | None = None,
+        dialect: Dialect | None = None,
+        lateness_s: float | None = None,
+        tombstones: bool = False,
+    ) -> BatchTopic:
+        """A topic to read in batches, or to send batches to. Declaring it twice gives the same one."""
+        if name not in self.batch_topics:
+            count = partitions or self.conf.topic_partitions
+            self.batch_topics[name] = BatchTopic(
+                name, type, count, dialect=dialect, lateness_s=lateness_s, tombstones=tombstones
+            )
+        return self.batch_topics[name]
+
+    def columnar_table(
+        self,
+        name: str,
+        columns: Any,
+        *,
+        sources: Sequence[BatchTopic],
+        retention_s: float | None = None,
+        partitions: int | None = None,
+    ) -> Table:
+        """A table whose rows are changed by records of `sources`, co-partitioned with them.
+
+        Raises:
+            StateError: if the sources have different partition counts.
+        """
+        counts = {topic.partitions for topic in sources}
+        if len(counts) > 1:
+            names = ", ".join(f"{topic.name} ({topic.partitions})" for topic in sources)
+            raise StateError(f"table {name}: its sources need equal partition counts, but they are {names}")
+        table = Table(
+            self,
+            name,
+            columns=columns,
+            sources=tuple(topic.name for topic in sources),
+            partitions=partitions or (counts.pop() if counts else self.conf.topic_partitions),
+            retention_s=retention_s,
+            changelog_schema=BatchSchema(),
+        )
+        self.tables.add(table)
+        self.columnar_tables.append(table)
+        self.batch_topic_names.add(table.changelog_topic_name)
+        return table
+
+    def process(self, topic: BatchTopic) -> Callable[[Handler], Handler]:
+        """Decorate an agent: `async def agent(batch)`, called with the good records of each batch of `topic`.
+
+        A batch is atomic: if the agent raises, what it changed in columnar tables is taken back, and the record that
+        breaks it ends in the dead letters. Batches of one partition number run one after another.
+        """
+
+        def register(handler: Handler) -> Handler:
+            name = getattr(handler, "__name__", type(handler).__name__)
+            first = topic.name not in self._handlers
+            self._handlers.setdefault(topic.name, []).append((name, handler))
+            if first:
+                self._consume(topic)
+            return handler
+
+        return register
+
+    def _consume(self, topic: BatchTopic) -> None:
+        """A Faust agent that puts the batches of `topic` into their lanes."""
+        self.batch_topic_names.add(topic.name)
+        channel = self.topic(
+            topic.name, schema=BatchSchema(), partitions=topic.partitions, maxsize=QUEUE_BATCHES, internal=False
+        )
+
+        async def dispatch(stream: Any) -> None:
+            async for event in stream.noack().events():
+                message = event.message
+                await self.lanes.put(message.tp, topic, message.value, self._handlers[topic.name])
+
+        self.agent(channel, name=f"tsrec.{topic.name}")(dispatch)
+
+    # -- running
+
+    async def rehearse(self) -> None:
+        """Run every agent once over an invented batch, in a partition that does not exist, and forget all of it.
+
+        Kernels are compiled the first time they are used. Left to the first real batch, that would hold up the event
+        loop for seconds: long enough for the group to give this worker's partitions to another.
+        """
+        for name, handlers in self._handlers.items():
+            topic = self.batch_topics[name]
+            records = rehearsal_batch(topic)
+            columns = topic.decode(records.values).good()
+            for _name, handler in handlers:
+                shards = self.shards(NOWHERE)
+                for shard in shards:
+                    shard.savepoint()
+                batch = Batch(topic, records, columns)
+                await handler(batch)
+                for out in batch.outgoing:
+                    list(build_batches(out.keys, out.values, max_bytes=self._batch_bytes))
+                for shard in shards:
+                    shard.release()
+                    keys, values = shard.drain_dirty()
+                    shard.apply(keys, values)
+            self.event_time.check(TP(name, NOWHERE), topic, records, columns)
+        for table in self.columnar_tables:
+            table.drop(NOWHERE)
+        self.event_time.restore({})
+
+    def shards(self, partition: int) -> list[Any]:
+        """The shards of all columnar tables that hold state of `partition`."""
+        return [table.shard(partition) for table in self.columnar_tables]
+
+    def producer_for(self, source: TopicPartition | None) -> AIOKafkaProducer:
+        """The producer for what comes of `source`: its transaction's, or the one of the worker."""
+        if self.in_transaction and source is not None:
+            producer: AIOKafkaProducer = self.consumer.transactions.producer_for(source)
+            return producer
+        plain: AIOKafkaProducer = self.producer._ensure_producer()
+        return plain
+
+    def on_positions_set(self, metadata: Mapping[TP, str]) -> None:
+        """The consumer stands at the committed offsets: watermarks as they were there, and batches may come."""
+        self.event_time.restore(dict(metadata))
+        self.metrics.rebalances.inc()
+        self.lanes.resume()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        await self.lanes.close()

@@ -1,0 +1,132 @@
+"""Every setting of the processor, from the environment (`TSREC_…`), a `.env` file or a TOML file, checked at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from stream_app.errors import UsageError
+
+__all__ = ["LadderSettings", "Settings", "TopicSettings", "TriggerSettings", "load"]
+
+Seconds = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class TopicSettings(BaseModel):
+    """How one input topic differs from the contract."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(None, description="Name on the broker, if it is not the contract's.")
+    fields: dict[str, str] = Field({}, description="Contract field -> name of the field in your records.")
+    values: dict[str, dict[str, str]] = Field(
+        {}, description="Contract field -> {your value: the contract's}, such as action -> {pv: view}."
+    )
+    time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("s", description="Unit of the time field.")
+    lateness_s: Seconds = Field(
+        3600.0, description="An event this much older than the newest of its partition is late and goes to late-events."
+    )
+
+
+class TriggerSettings(BaseModel):
+    """When a click or purchase is answered with a recommendation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_interval_s: Seconds = Field(0.0, description="At most one recommendation a user in this time; 0: every event.")
+    actions: list[Literal["view", "click", "cart", "favorite", "purchase"]] = Field(
+        ["view", "click", "cart", "favorite", "purchase"], description="Events that are answered."
+    )
+
+
+class LadderSettings(BaseModel):
+    """The deadline ladder: the best rung that will answer in time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget_ms: Positive = Field(40.0, description="From the arrival of a batch to its decisions.")
+    rungs: list[Literal["neural", "rules", "trending"]] = Field(
+        ["neural", "rules", "trending"], description="Rungs, best first."
+    )
+
+
+class Settings(BaseSettings):
+    """Nested settings take a double underscore: TSREC_CLICKS__FIELDS__USER_ID=visitorid."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TSREC_", env_nested_delimiter="__", env_file=".env", extra="forbid", toml_file="tsrec.toml"
+    )
+
+    # Broker
+    bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, comma separated.")
+    group: str = Field("tsrec", description="Consumer group; also the prefix of changelogs and transactional ids.")
+    guarantee: Literal["at_least_once", "exactly_once"] = Field("at_least_once", description="Delivery guarantee.")
+    topic_prefix: str = Field("", description="Put before every topic name of the contract.")
+    partitions: Annotated[int, Field(ge=1)] = Field(4, description="Partitions of every keyed topic.")
+    replication: Annotated[int, Field(ge=1)] = Field(1, description="Replicas of topics that tsrec creates.")
+    session_timeout_s: Positive = Field(
+        10.0, description="A worker silent this long loses its partitions; 6 with the embedded broker."
+    )
+    offset_reset: Literal["earliest", "latest"] = Field("earliest", description="Where a new group begins.")
+    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = Field(None, description="Codec of what is sent.")
+    fetch_bytes: Annotated[int, Field(ge=1024)] = Field(1 << 20, description="Most bytes a fetch of one partition.")
+    batch_bytes: Annotated[int, Field(ge=1024)] = Field(512 << 10, description="Largest record batch sent.")
+    checkpoint_interval_s: Positive = Field(1.0, description="Between two checkpoints.")
+    shutdown_timeout_s: Positive = Field(
+        10.0, description="After SIGTERM the worker ends within this time, also with the broker down."
+    )
+    standby_replicas: Annotated[int, Field(ge=0)] = Field(0, description="Warm copies of state on other workers.")
+
+    # What flows
+    clicks: TopicSettings = Field(default_factory=TopicSettings, description="Topic `clicks`.")
+    purchases: TopicSettings = Field(default_factory=TopicSettings, description="Topic `purchases`.")
+    trades: TopicSettings = Field(default_factory=lambda: TopicSettings(lateness_s=60.0), description="Topic `trades`.")
+    items: TopicSettings = Field(default_factory=TopicSettings, description="Topic `items`.")
+    credit_applications: TopicSettings = Field(
+        default_factory=TopicSettings, description="Topic `credit-applications`."
+    )
+
+    # Recommendations
+    k: Annotated[int, Field(ge=1, le=100)] = Field(10, description="Items in a recommendation.")
+    model: Path | None = Field(None, description="Folder of the trained artifact; without one the rules answer.")
+    device: str = Field("auto", description="Where the neural model runs: auto, cpu, cuda, cuda:1, …")
+    trigger: TriggerSettings = Field(default_factory=TriggerSettings, description="When a recommendation is made.")
+    ladder: LadderSettings = Field(default_factory=LadderSettings, description="The deadline ladder.")
+    profile_retention_days: Positive = Field(30.0, description="A user's row goes after this long without an event.")
+
+    # Serving
+    web_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
+    web_port: Annotated[int, Field(ge=0, le=65_535)] = Field(6066, description="Their port; 0: any free one.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Of the worker's log.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, that over `.env`, that over `tsrec.toml`."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings, with `overrides` on top.
+
+    Raises:
+        UsageError: one line a mistake: which setting, what it was, what it may be.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = []
+        for detail in error.errors():
+            name = "__".join(str(part) for part in detail["loc"])
+            lines.append(f"setting TSREC_{name.upper()}: {detail['msg']} (it was {detail['input']!r})")
+        raise UsageError("; ".join(lines)) from error

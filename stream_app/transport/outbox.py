@@ -1,0 +1,173 @@
+"""Everything that leaves: whole batches to the broker, bounded in memory, in order for each partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from aiokafka import AIOKafkaProducer, TopicPartition
+from numpy.typing import NDArray
+
+from stream_app.transport.builder import EncodedBatch, build_batches
+from topics.spans import Spans
+
+__all__ = ["Acknowledged", "Outbox"]
+
+#: Called with (partition, offset of the last record) when the broker has acknowledged a batch.
+Acknowledged = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class _Line:
+    """The batches of one topic partition by one producer; one task sends them one after another."""
+
+    queue: deque[tuple[EncodedBatch, Acknowledged | None]] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+    put: int = 0
+    acknowledged: int = 0
+
+
+class Outbox:
+    """Sends columns of records as batches.
+
+    `send` returns when the records are queued; it waits only while more than `max_bytes` are on their way, which is
+    how a slow broker slows the stream instead of growing its memory. `flush` waits for the broker's acknowledgement
+    of all that was queued before it. In a transaction (`hold` .. `release`) records wait for the next transaction.
+    """
+
+    def __init__(
+        self, app: Any, *, batch_bytes: int, max_bytes: int = 64 << 20, compression: str | None = None
+    ) -> None:
+        self._app = app
+        self._batch_bytes = batch_bytes
+        self._compression = compression
+        self._max_bytes = max_bytes
+        self._lines: dict[tuple[int, TopicPartition], _Line] = {}
+        self._held: list[tuple[AIOKafkaProducer, TopicPartition, list[EncodedBatch]]] | None = None
+        self._space = asyncio.Event()
+        self._space.set()
+        self._progress = asyncio.Event()
+        self.queued_bytes = 0
+        self.sent_records = 0
+        self.failure: BaseException | None = None
+
+    async def send(
+        self,
+        topic: str,
+        partition: int,
+        keys: Spans | None,
+        values: Spans,
+        timestamps_ms: NDArray[np.int64] | None = None,
+        headers: Spans | None = None,
+        *,
+        source: TopicPartition | None = None,
+        in_checkpoint: bool = False,
+        acknowledged: Acknowledged | None = None,
+    ) -> None:
+        """Queue records for one partition.
+
+        source: the input partition they came from; under exactly_once it names the transaction they belong to.
+        in_checkpoint: they belong to the transaction that is being committed, so they are not held back.
+
+        Raises:
+            the error of an earlier send, if the broker refused it: the worker must not go on as if it had gone out.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if not len(values):
+            return
+        producer = self._app.producer_for(source)
+        batches = list(
+            build_batches(
+                keys, values, timestamps_ms, headers=headers, max_bytes=self._batch_bytes,
+                compression=self._compression, transactional=producer._txn_manager is not None
+                and producer._txn_manager.transactional_id is not None,
+            )
+        )  # fmt: skip
+        self.queued_bytes += sum(batch.size() for batch in batches)
+        if self.queued_bytes > self._max_bytes:
+            self._space.clear()
+        tp = TopicPartition(topic, partition)
+        if self._held is not None and not in_checkpoint:
+            self._held.append((producer, tp, batches))
+        else:
+            self._put(producer, tp, batches, acknowledged)
+        if not self._space.is_set():
+            await self._space.wait()
+
+    def _put(
+        self,
+        producer: AIOKafkaProducer,
+        tp: TopicPartition,
+        batches: list[EncodedBatch],
+        acknowledged: Acknowledged | None = None,
+    ) -> None:
+        line = self._lines.setdefault((id(producer), tp), _Line())
+        line.queue.extend((batch, acknowledged) for batch in batches)
+        line.put += len(batches)
+        if line.task is None or line.task.done():
+            line.task = asyncio.get_running_loop().create_task(self._run(producer, tp, line))
+
+    async def _run(self, producer: AIOKafkaProducer, tp: TopicPartition, line: _Line) -> None:
+        try:
+            while line.queue:
+                batch, acknowledged = line.queue[0]
+                metadata = await (await producer.send_batch(batch, tp.topic, partition=tp.partition))
+                line.queue.popleft()
+                if acknowledged is not None:
+                    acknowledged(tp.partition, metadata.offset + batch.record_count() - 1)
+                line.acknowledged += 1
+                self._progress.set()
+                self.sent_records += batch.record_count()
+                self._freed(batch.size())
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - kept and raised from flush and every later send
+            self.failure = error
+            self._progress.set()
+            self._freed(sum(batch.size() for batch, _ in line.queue))
+            line.queue.clear()
+
+    def _freed(self, size: int) -> None:
+        self.queued_bytes -= size
+        if self.queued_bytes <= self._max_bytes:
+            self._space.set()
+
+    async def flush(self) -> None:
+        """Wait until the broker has acknowledged everything queued so far.
+
+        Raises:
+            the broker's error for a batch that it refused.
+        """
+        waiting = [(line, line.put) for line in self._lines.values()]
+        while waiting := [(line, put) for line, put in waiting if line.acknowledged < put]:
+            if self.failure is not None:
+                raise self.failure
+            self._progress.clear()
+            await self._progress.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    def hold(self) -> None:
+        """From here on records are kept back: the transaction that is being committed takes no more."""
+        self._held = []
+
+    def release(self) -> None:
+        """Send what was kept back, in the transaction that has begun since."""
+        held, self._held = self._held or [], None
+        for producer, tp, batches in held:
+            self._put(producer, tp, batches)
+
+    def clear(self) -> None:
+        """Forget everything queued (after a fenced or aborted transaction)."""
+        for line in self._lines.values():
+            if line.task is not None:
+                line.task.cancel()
+        self._lines.clear()
+        self._held = None
+        self.queued_bytes = 0
+        self._space.set()

@@ -1,0 +1,23 @@
+"""What every test shares: where real data lies, and property tests without a stopwatch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+#: Kernels are compiled at their first call, so the time of one example says nothing.
+settings.register_profile("tsrec", deadline=None)
+settings.load_profile("tsrec")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the project; the test is skipped where it is absent."""
+    data = SHARED / "data"
+    if not data.is_dir():
+        pytest.skip("real data is not here (../shared/data)")
+    return data
