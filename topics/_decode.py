@@ -63,7 +63,7 @@ def _find(words, first, last, data, i):
     return -1
 
 
-@njit(inline="always")
+@njit(_nrt=False, error_model="numpy")
 def _is_null(data, i, end):
     return i + 4 <= end and data[i] == 0x6E and data[i + 1] == 0x75 and data[i + 2] == 0x6C and data[i + 3] == 0x6C
 
@@ -80,7 +80,7 @@ def _number(integer_only, low, high, bounds, field, data, i, end):
             return -1, 0
         return i, whole
     value, sure = to_float(mantissa, exponent)
-    if negative:
+    if negative and not (integer and mantissa == np.uint64(0)):  # msgspec reads -0 as the integer 0
         value = -value
     if bounds[field, 2] != 1.0:
         value = value / bounds[field, 2]
@@ -160,7 +160,7 @@ def _value(table, bounds, words, field, data, i, end, row, out):
     return -1
 
 
-@njit(inline="always")
+@njit(_nrt=False, error_model="numpy")
 def _set_missing(table, field, row, out, missing):
     """Fill in a field that is null (missing: the NaN or zero of its column) or absent (missing: its default)."""
     slot = table[field, SLOT]
@@ -173,6 +173,12 @@ def _set_missing(table, field, row, out, missing):
 def _space(data, i, end):
     """`skip_space` for where there usually is none."""
     return skip_space(data, i, end) if i < end and data[i] <= 0x20 else i
+
+
+@njit(_nrt=False, error_model="numpy")
+def _scan_key(data, i, end):
+    """`scan_string`, compiled once for what is rarely called."""
+    return scan_string(data, i, end)
 
 
 @njit(inline="always")
@@ -202,7 +208,7 @@ def _record(table, bounds, words, n_fields, closed, data, i, end, row, follow, o
         if field >= 0:
             i = _space(data, i + table[field, SIZE] + 1, end)
         else:
-            i, escaped, _ = scan_string(data, i, end)
+            i, escaped, _ = _scan_key(data, i, end)
             if i < 0 or escaped or closed:  # an escaped key may be one of ours
                 return False, found, nulls
             i = _space(data, i + 1, end)
@@ -258,13 +264,12 @@ def decode_kernel(
 
     table, bounds, words, n_fields, required, defaulted, closed: see topics._plan.Plan. out: int64 [slots, records], a
     string's start and end, an int, a code, or the bits of a float64; valued: uint64 [records], bit f set where field f
-    has a value; status: uint8 [records]. Returns how many records are not GOOD.
+    has a value; status: uint8 [records]. follow: int64 [fields + 1], for use by the kernel.
     """
     for field in range(n_fields):
         follow[field] = (field + 1) % n_fields
     follow[n_fields] = 0
     every = (np.uint64(1) << np.uint64(n_fields)) - np.uint64(1)
-    not_good = 0
     for row in range(len(start)):
         found = np.uint64(0)
         nulls = np.uint64(0)
@@ -286,8 +291,6 @@ def decode_kernel(
             valued[row] = (found & ~nulls) | (absent & defaulted)
         else:
             status[row] = NULL if start[row] < 0 else UNSURE
-            not_good += 1
             valued[row] = np.uint64(0)
             for field in range(n_fields):
                 _set_missing(table, field, row, out, table[field, MISSING])
-    return not_good

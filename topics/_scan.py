@@ -25,7 +25,7 @@ _SPACES = np.uint64(0x2020202020202020)
 MAX_DEPTH = 60
 
 
-@njit(inline="always")
+@njit(_nrt=False, error_model="numpy")
 def skip_space(data, i, end):
     while i < end and (data[i] == 0x20 or data[i] == 0x0A or data[i] == 0x0D or data[i] == 0x09):
         i += 1

@@ -122,12 +122,34 @@ def decode_columns(
     that columns cannot hold.
     """
     plan: Plan = plan_of(type_, dialect)  # type: ignore[arg-type]
+    data = _read_only(values.data)
+    out, valued, status = _run(plan, data, values, max_bytes)
+    errors: list[RecordError] = []
+    if status.any():
+        batch = _Batch(type_, plan, data, out, valued, status)
+        errors = batch.finish(wire.decoder(type_, dialect), values, max_bytes, tombstones)  # type: ignore[arg-type]
+        data = batch.strings()
+    columns: dict[str, Any] = {}
+    for field in plan.fields:
+        column = out[field.slot]
+        if field.kind == STRING:
+            columns[field.name] = Spans(data, column, out[field.slot + 1])
+        elif field.kind in (FLOAT, ISO):
+            columns[field.name] = column.view(np.float64)
+        else:
+            columns[field.name] = column if field.kind == INT else column.astype(np.int8)
+    return Columns(type_, plan.fields, columns, valued, status == GOOD, errors, np.arange(len(values)))
+
+
+def _run(
+    plan: Plan, data: NDArray[np.uint8], values: Spans, max_bytes: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint8]]:
+    """The kernel's outputs: the slots, the bits of the fields that have a value, and what became of each record."""
     n = len(values)
     out = np.empty((plan.slots, n), np.int64)
     valued = np.empty(n, np.uint64)
     status = np.empty(n, np.uint8)
-    data = _read_only(values.data)
-    not_good = decode_kernel(
+    decode_kernel(
         plan.table,
         plan.bounds,
         plan.words,
@@ -144,21 +166,7 @@ def decode_columns(
         valued,
         status,
     )
-    errors: list[RecordError] = []
-    if not_good:
-        batch = _Batch(type_, plan, data, out, valued, status)
-        errors = batch.finish(wire.decoder(type_, dialect), values, max_bytes, tombstones)  # type: ignore[arg-type]
-        data = batch.strings()
-    columns: dict[str, Any] = {}
-    for field in plan.fields:
-        column = out[field.slot]
-        if field.kind == STRING:
-            columns[field.name] = Spans(data, column, out[field.slot + 1])
-        elif field.kind in (FLOAT, ISO):
-            columns[field.name] = column.view(np.float64)
-        else:
-            columns[field.name] = column if field.kind == INT else column.astype(np.int8)
-    return Columns(type_, plan.fields, columns, valued, status == GOOD, errors, np.arange(n))
+    return out, valued, status
 
 
 def _read_only(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
