@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,9 @@ from tsrec_models.sequence.topk import pack_ragged
 __all__ = ["EMPTY", "RuleSettings", "RuleTable", "Rules"]
 
 _DAY_S = 86400.0
+
+#: Settings that weigh rules, but do not make them.
+_SCORING = ("recency_power", "shrink", "norm", "popularity")
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,18 @@ class Rules:
             self._table.weights[item, held][order],
             self._table.errors[item, held][order],
         )
+
+    def weighed(self, settings: RuleSettings) -> Rules:
+        """The same rules, scored by other settings: a view that shares the table, for the search for settings.
+
+        Raises ModelError where `settings` would have learned other rules.
+        """
+        if replace(settings, **{name: getattr(self.settings, name) for name in _SCORING}) != self.settings:
+            raise ModelError("rules: settings that change what is learned need rules learned anew")
+        other = Rules(0, settings)
+        other.n_items, other.latest = self.n_items, self.latest
+        other._table, other._scratch = self._table, self._scratch
+        return other
 
     def export_rows(self, rows: ArrayLike) -> RuleTable:
         """Copies of the rows of some items, to be written to a changelog."""

@@ -1,0 +1,137 @@
+"""`tsrec evaluate ranking FILE`: how well a model foretells the next item, over all items, on your own log."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from stream_app.errors import UsageError
+from tsrec_models.evaluation.protocols import PROTOCOLS, Protocol, Split
+from tsrec_models.evaluation.ranking import ask, report
+from tsrec_models.evaluation.ranking_models import RECIPES, Task, recipe
+from tsrec_models.preparation.log import Log
+from tsrec_models.preparation.reading import read_log
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--protocol",
+    type=click.Choice(get_args(Protocol)),
+    default="loo",
+    show_default=True,
+    help="loo: each user's last item. temporal: the last 10 % of time. session: the last day's sessions.",
+)
+@click.option("--model", "name", type=click.Choice(list(RECIPES)), default="blend", show_default=True)
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Time to fit the model in, settings and all.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--exclude-seen/--include-seen",
+    default=None,
+    help="Whether items of the history leave the lists. Default: only under loo.",
+)
+@click.option(
+    "--refit/--no-refit",
+    default=True,
+    show_default=True,
+    help="Whether the model also learns from the validation events once its settings are chosen.",
+)
+@click.option("--drop-cold", is_flag=True, help="Ask no question whose answer never occurs in training.")
+@click.option(
+    "--columns",
+    metavar="FIELD=COLUMN,...",
+    default="",
+    help="Other names of columns, such as session_id=SessionId,item_id=ItemId,ts=Time.",
+)
+def command(
+    path: Path,
+    protocol: Protocol,
+    name: str,
+    max_minutes: float,
+    seed: int,
+    exclude_seen: bool | None,
+    refit: bool,
+    drop_cold: bool,
+    columns: str,
+) -> None:
+    """Fit a model to the events of FILE and ask it for the next item.
+
+    FILE is CSV, TSV, Parquet or JSONL (or .gz of it) with the columns user_id, item_id and, if known, ts, in order of
+    time within a user; for the session protocol session_id, item_id, ts. Settings and weights are chosen on validation
+    events inside the training part; the questions are asked once. The last line is one JSON object.
+    """
+    log = _read(path, protocol, columns)
+    split = _split(log, protocol, exclude_seen)
+    if drop_cold:
+        split = split.known_only()
+    click.echo(
+        f"{len(log)} events of {log.n_users} users and {log.n_items} items; {len(split.train)} to learn from, "
+        f"{len(split)} questions"
+    )
+    started = time.monotonic()
+    task = Task(split, seed, started + 60.0 * max_minutes)
+    method = recipe(name)
+    model = method.prepare(task)
+    if refit:
+        model = method.finish(task)
+    train_s = time.monotonic() - started
+    click.echo(f"fitted {name} in {train_s:.0f} s")
+    for line in getattr(method, "notes", []):
+        click.echo(line)
+    figures = report(ask(model, split), split, seed=seed)
+    click.echo(
+        json.dumps(
+            {
+                "model": name,
+                "protocol": protocol,
+                "users": log.n_users,
+                "items": log.n_items,
+                "events": len(log),
+                **figures,
+                "refit": refit,
+                "train_s": round(train_s, 1),
+                "seed": seed,
+            }
+        )
+    )
+
+
+def _read(path: Path, protocol: Protocol, columns: str) -> Log:
+    names = {"user_id": "user_id", "session_id": "session_id", "item_id": "item_id", "ts": "ts"}
+    for pair in filter(None, columns.split(",")):
+        field, equals, column = pair.partition("=")
+        if not equals or field not in names:
+            raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in names)}")
+        names[field] = column
+    who = names["session_id" if protocol == "session" else "user_id"]
+    reading = read_log(path, user=who, item=names["item_id"], ts=names["ts"])
+    for reason, count in reading.dropped.items():
+        click.echo(f"{count} rows {reason} left out", err=True)
+    if not len(reading.log):
+        raise UsageError(f"{path}: no event; rows of {who}, {names['item_id']} are needed")
+    if protocol == "temporal" and not reading.log.has_times:
+        raise UsageError(f"{path}: no column {names['ts']}; the protocol temporal cuts by time and needs it")
+    return reading.log
+
+
+def _split(log: Log, protocol: Protocol, exclude_seen: bool | None) -> Split:
+    options = {} if exclude_seen is None else {"exclude_seen": exclude_seen}
+    split = PROTOCOLS[protocol](log, **options)
+    if not len(split):
+        wanted = "a user with at least three events" if protocol == "loo" else "a history before the last part of time"
+        raise UsageError(f"protocol {protocol}: the log leaves no question to ask; it needs {wanted}")
+    if not len(split.train):
+        raise UsageError(f"protocol {protocol}: no event is left to learn from; the log must cover more time")
+    return split
