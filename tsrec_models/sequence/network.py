@@ -13,9 +13,6 @@ from tsrec_models.sequence.training_settings import Settings
 
 __all__ = ["SequenceNetwork"]
 
-#: Standard deviation of item vectors before training.
-INIT_STD = 0.05
-
 
 class SequenceNetwork(nn.Module):
     """Item vectors [n_items + 1, width], the last of them for masked and unknown items; subclasses add the sequence.
@@ -31,7 +28,7 @@ class SequenceNetwork(nn.Module):
         self.with_times = with_times
         width = settings.width
         self.item = nn.Embedding(n_items + 1, width)
-        nn.init.normal_(self.item.weight, std=INIT_STD)
+        nn.init.normal_(self.item.weight, std=settings.init_std)
         self.item_bias = nn.Parameter(torch.zeros(n_items)) if settings.item_bias else None
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0))) if settings.cosine else None
         self.query_time = nn.Embedding(N_BUCKETS, width) if with_times else None
@@ -40,8 +37,11 @@ class SequenceNetwork(nn.Module):
         self.input_drop = nn.Dropout(settings.input_dropout)
         self.output_drop = nn.Dropout(settings.dropout)
 
-    def forward(self, items: Tensor, buckets: Tensor) -> Tensor:
-        """Outputs [batch, length, width] for items and interval buckets [batch, length], padded on the right."""
+    def forward(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> Tensor:
+        """Outputs [batch, length, width] of sequences padded on the right.
+
+        items, buckets (of the interval before each event) and times (epoch seconds, float64): [batch, length].
+        """
         raise NotImplementedError
 
     def query(self, outputs: Tensor, buckets: Tensor | None) -> Tensor:

@@ -16,7 +16,10 @@ from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.topk import SCORE_BLOCK_BYTES, exclude_scores, pack_ragged, select_topk
 from tsrec_models.sequence.training_settings import Settings
 
-__all__ = ["NeuralRecommender"]
+__all__ = ["STEP_BLOCK", "NeuralRecommender"]
+
+#: Users stepped at once: their intermediate values stay in the second-level cache.
+STEP_BLOCK = 256
 
 
 class NeuralRecommender:
@@ -50,7 +53,7 @@ class NeuralRecommender:
     def step_hidden(
         self, hidden: NDArray[np.float32], items: NDArray[np.int64], buckets: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Hidden rows after one event each; items are in 0 .. n_items, the last of them unknown."""
+        """Hidden rows after one event each, at most STEP_BLOCK; items are in 0 .. n_items, the last of them unknown."""
         raise NotImplementedError
 
     def outputs(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,12 +82,21 @@ class NeuralRecommender:
         """New state [batch, state_width] after one event each: `items` [batch], `times` [batch] epoch seconds."""
         self._check_state(state)
         result = np.empty_like(state)
-        buckets = self._buckets(times, unpack_clock(state[:, :CLOCK_WIDTH]))
-        result[:, :CLOCK_WIDTH] = pack_clock(times)
-        result[:, CLOCK_WIDTH:] = self.step_hidden(
-            np.ascontiguousarray(state[:, CLOCK_WIDTH:]), self._known(items), buckets
-        )
+        items = self._known(items)
+        times = np.asarray(times, np.float64)
+        for first in range(0, len(state), STEP_BLOCK):
+            rows = slice(first, first + STEP_BLOCK)
+            clock, hidden = state[rows, :CLOCK_WIDTH], np.ascontiguousarray(state[rows, CLOCK_WIDTH:])
+            buckets = self._buckets(times[rows], unpack_clock(clock))
+            result[rows, :CLOCK_WIDTH] = pack_clock(times[rows])
+            result[rows, CLOCK_WIDTH:] = self.step_hidden(hidden, items[rows], buckets)
         return result
+
+    def step_rows(
+        self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
+    ) -> None:
+        """Step the users at `rows` [batch] of a state table [users, state_width] in place; no row twice."""
+        table[rows] = self.step(table[rows], items, times)
 
     def encode(
         self, histories: Sequence[NDArray[np.int64]], times: Sequence[NDArray[np.float64]] | None = None
@@ -101,26 +113,32 @@ class NeuralRecommender:
         if not len(order):
             return state
         items, stamps = self._padded(histories, times, order, lengths)
-        clocks = np.stack([pack_clock(stamps[:, t]) for t in range(stamps.shape[1])], axis=1)
-        previous = np.full_like(stamps, np.nan)
-        for t in range(1, stamps.shape[1]):
-            previous[:, t] = unpack_clock(clocks[:, t - 1])
+        clocks = pack_clock(stamps.ravel())
+        # Intervals start from times as the state keeps them, so that both ways meet the same buckets.
+        kept = unpack_clock(clocks).reshape(stamps.shape)
+        previous = np.concatenate([np.full((len(order), 1), np.nan), kept[:, :-1]], axis=1)
         buckets = self._buckets(stamps, previous)
         sorted_lengths = lengths[order]
-        state[order, :CLOCK_WIDTH] = clocks[np.arange(len(order)), sorted_lengths - 1]
-        state[order, CLOCK_WIDTH:] = self.encode_hidden(self._known(items), buckets, sorted_lengths)
+        last = np.arange(len(order)) * stamps.shape[1] + sorted_lengths - 1
+        state[order, :CLOCK_WIDTH] = clocks[last]
+        state[order, CLOCK_WIDTH:] = self.encode_hidden(self._known(items), buckets, stamps, sorted_lengths)
         return state
 
     def encode_hidden(
-        self, items: NDArray[np.int64], buckets: NDArray[np.int64], lengths: NDArray[np.int64]
+        self,
+        items: NDArray[np.int64],
+        buckets: NDArray[np.int64],
+        times: NDArray[np.float64],
+        lengths: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """Hidden rows of padded histories [batch, length], longest first, none empty; by stepping unless overridden."""
         hidden = np.ascontiguousarray(self.initial_state(len(items))[:, CLOCK_WIDTH:])
         for t in range(items.shape[1]):
             active = int(np.searchsorted(-lengths, -t))  # rows longer than t come first
-            hidden[:active] = self.step_hidden(
-                hidden[:active], np.ascontiguousarray(items[:active, t]), np.ascontiguousarray(buckets[:active, t])
-            )
+            now_items, now_buckets = np.ascontiguousarray(items[:, t]), np.ascontiguousarray(buckets[:, t])
+            for first in range(0, active, STEP_BLOCK):
+                rows = slice(first, min(first + STEP_BLOCK, active))
+                hidden[rows] = self.step_hidden(hidden[rows], now_items[rows], now_buckets[rows])
         return hidden
 
     def scores(self, state: NDArray[np.float32], at: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
@@ -184,7 +202,7 @@ class NeuralRecommender:
     def _query(self, state: NDArray[np.float32], at: NDArray[np.float64] | None) -> NDArray[np.float32]:
         """Query vectors with a one at the end for the bias column: [batch, width + 1]."""
         self._check_state(state)
-        outputs = self.outputs(np.ascontiguousarray(state[:, CLOCK_WIDTH:]))
+        outputs = self.outputs(state[:, CLOCK_WIDTH:])
         buckets = None if at is None else self._buckets(at, unpack_clock(state[:, :CLOCK_WIDTH]))
         with torch.inference_mode():
             put = self.device.put

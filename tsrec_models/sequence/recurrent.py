@@ -29,7 +29,7 @@ class RecurrentNetwork(SequenceNetwork):
         """The recurrent layer, batch first."""
         raise NotImplementedError
 
-    def forward(self, items: Tensor, buckets: Tensor) -> Tensor:
+    def forward(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> Tensor:
         inputs = self.item(items)  # [batch, length, width]
         if self.interval is not None:
             inputs = inputs + self.interval(buckets)

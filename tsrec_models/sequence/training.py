@@ -18,7 +18,7 @@ from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.augment import Augmentation
 from tsrec_models.sequence.init import ppmi_vectors
 from tsrec_models.sequence.intervals import interval_buckets
-from tsrec_models.sequence.network import INIT_STD, SequenceNetwork
+from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.neural import NeuralRecommender
 from tsrec_models.sequence.sampling import NegativeSampler
 from tsrec_models.sequence.training_batches import Batch, training_batches
@@ -223,7 +223,7 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         network, put = self.network, self.device.put
-        outputs = network(put(batch.items), put(batch.buckets))
+        outputs = network(put(batch.items), put(batch.buckets), None if batch.times is None else put(batch.times))
         valid = put(batch.valid)
         # Half of the batches are asked without a time, as a request without one will be.
         timed = self.with_times and rng.random() < 0.5
@@ -258,7 +258,7 @@ class Trainer:
         )
         if settings.init == "ppmi":
             with torch.no_grad():
-                self.network.item.weight[:-1] = torch.from_numpy(vectors * INIT_STD)
+                self.network.item.weight[:-1] = torch.from_numpy(vectors * settings.init_std)
         return nearest_items(vectors, _SUBSTITUTES) if settings.substitute else None
 
     def _optimizer(self) -> torch.optim.Optimizer:

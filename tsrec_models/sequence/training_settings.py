@@ -27,7 +27,7 @@ class Settings:
         optimizer `adamw` or `sgd`, lr, warmup_steps, epochs (at most), patience (validations without gain),
         batch_events, max_length (longer histories are cut into windows of it), seed.
     Augmentation: probability of each, per sequence (crop, reorder) or per event (mask, substitute).
-    Initialisation: init `ppmi` or `random`; ppmi_decay a step, ppmi_window events.
+    Initialisation: init `ppmi` or `random`, of standard deviation init_std; ppmi_decay a step, ppmi_window events.
     """
 
     width: int = 64
@@ -63,6 +63,7 @@ class Settings:
     substitute: float = 0.0
 
     init: str = "ppmi"
+    init_std: float = 0.1
     ppmi_decay: float = 0.7
     ppmi_window: int = 8
 

@@ -15,9 +15,11 @@ import contract
 
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.gru import GRU
+from tsrec_models.sequence.lru import LRU
 from tsrec_models.sequence.lstm import LSTM
 from tsrec_models.sequence.training import fit
 from tsrec_models.sequence.training_settings import Settings
+from tsrec_models.sequence.transformer import Transformer
 
 TINY = Settings(width=8, hidden=12, heads=2, layers=2, window=7, epochs=2, batch_events=64)
 
@@ -30,6 +32,9 @@ MODELS: dict[str, contract.Factory] = {
     "gru": partial(neural, GRU),
     "gru cosine, sampled": partial(neural, GRU, cosine=True, loss="sampled", item_bias=False),
     "lstm": partial(neural, LSTM),
+    "lru": partial(neural, LRU),
+    "transformer": partial(neural, Transformer),
+    "transformer without times": partial(neural, Transformer, times="off"),
 }
 
 

@@ -1,0 +1,284 @@
+"""The causal Transformer as a recommender whose step costs one event: keys and values of the window are the state."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tsrec_models.sequence.intervals import CLOCK_WIDTH, N_BUCKETS, pack_clock, unpack_clock
+from tsrec_models.sequence.layer_kernels import gelu_rows, norm_rows
+from tsrec_models.sequence.neural import STEP_BLOCK, NeuralRecommender
+from tsrec_models.sequence.recurrent import to_array
+from tsrec_models.sequence.transformer_network import TransformerBlock, TransformerNetwork
+
+__all__ = ["Transformer"]
+
+#: Columns before the rings: slot of the next event, and events kept.
+_RING_WIDTH = 2
+
+#: Floats of attention scores held at once while histories are encoded.
+_ENCODE_SCORES = 1 << 24
+
+
+@njit(cache=True, fastmath={"contract", "nsz", "reassoc"})  # type: ignore[untyped-decorator]
+def _attend(
+    table: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    offset: int,
+    qkv: NDArray[np.float32],
+    elapsed: NDArray[np.int64],
+    distance_bias: NDArray[np.float32],
+    time_bias: NDArray[np.float32],
+    ring_column: int,
+    result: NDArray[np.float32],
+) -> None:
+    """Write each row's key and value into its ring at `offset`, and attend over the ring: `result` [batch, width].
+
+    A ring holds `window` keys of `width` floats, then as many values. elapsed [batch, window] are the interval buckets
+    of the slots. Softmax by the running maximum (Milakov and Gimelshein, 2018): one pass over keys and values.
+    """
+    heads, window = distance_bias.shape
+    width = result.shape[1]
+    part = width // heads
+    scale = np.float32(1.0 / math.sqrt(part))
+    for i in range(len(rows)):
+        state = table[rows[i]]
+        slot = int(state[ring_column])
+        kept = min(int(state[ring_column + 1]) + 1, window)
+        keys = state[offset : offset + window * width]
+        values = state[offset + window * width : offset + 2 * window * width]
+        for j in range(width):
+            keys[slot * width + j] = qkv[i, width + j]
+            values[slot * width + j] = qkv[i, 2 * width + j]
+        for head in range(heads):
+            first = head * part
+            query = qkv[i, first : first + part]
+            mixed = result[i, first : first + part]
+            mixed[:] = np.float32(0.0)
+            top = np.float32(-1e30)
+            total = np.float32(0.0)
+            at = slot
+            for distance in range(kept):
+                key = keys[at * width + first : at * width + first + part]
+                score = np.float32(0.0)
+                for j in range(part):
+                    score += query[j] * key[j]
+                score = score * scale + distance_bias[head, distance] + time_bias[head, elapsed[i, at]]
+                if score > top:
+                    shrink = np.float32(math.exp(top - score))
+                    top = score
+                    total *= shrink
+                    for j in range(part):
+                        mixed[j] *= shrink
+                weight = np.float32(math.exp(score - top))
+                total += weight
+                value = values[at * width + first : at * width + first + part]
+                for j in range(part):
+                    mixed[j] += weight * value[j]
+                at = at - 1 if at > 0 else window - 1
+            for j in range(part):
+                mixed[j] /= total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _move_rings(
+    table: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    ring_column: int,
+    window: int,
+    clock: NDArray[np.float32],
+    with_times: bool,
+    output: NDArray[np.float32],
+) -> None:
+    """Close a step: clock and output into the rows, ring positions one on."""
+    for i in range(len(rows)):
+        state = table[rows[i]]
+        slot = int(state[ring_column])
+        state[0], state[1] = clock[i, 0], clock[i, 1]
+        if with_times:
+            state[ring_column + 2 + 2 * slot] = clock[i, 0]
+            state[ring_column + 3 + 2 * slot] = clock[i, 1]
+        state[ring_column] = (slot + 1) % window
+        state[ring_column + 1] = min(state[ring_column + 1] + 1, window)
+        state[len(state) - output.shape[1] :] = output[i]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _elapsed(
+    table: NDArray[np.float32], rows: NDArray[np.int64], ring_column: int, times: NDArray[np.float64], window: int
+) -> NDArray[np.int64]:
+    """Interval buckets [batch, window] from each slot's event to now; the slot being written is at zero seconds."""
+    result = np.ones((len(rows), window), np.int64)
+    for i in range(len(rows)):
+        state = table[rows[i]]
+        slot, kept = int(state[ring_column]), int(state[ring_column + 1])
+        for s in range(window):
+            if s == slot or (kept < window and s >= kept):
+                continue
+            column = ring_column + 2 + 2 * s
+            before = state[column] * 86400.0 + np.float64(state[column + 1])
+            seconds = min(max(times[i] - before, 0.0), 2.0**30 - 1.5)
+            result[i, s] = math.frexp(1.0 + seconds)[1]
+    return result
+
+
+class _Layer:
+    """A block's weights as the kernels read them."""
+
+    def __init__(self, block: TransformerBlock) -> None:
+        self.norm = (to_array(block.norm.weight), to_array(block.norm.bias))
+        self.qkv, self.qkv_bias = to_array(block.qkv.weight.T), to_array(block.qkv.bias)
+        self.distance_bias = to_array(block.distance_bias)
+        heads = len(self.distance_bias)
+        time_bias = np.zeros((heads, N_BUCKETS), np.float32)
+        self.time_bias = time_bias if block.time_bias is None else to_array(block.time_bias)
+        self.merge, self.merge_bias = to_array(block.merge.weight.T), to_array(block.merge.bias)
+        self.norm2 = (to_array(block.norm2.weight), to_array(block.norm2.bias))
+        self.expand, self.expand_bias = to_array(block.expand.weight.T), to_array(block.expand.bias)
+        self.shrink, self.shrink_bias = to_array(block.shrink.weight.T), to_array(block.shrink.bias)
+
+
+class Transformer(NeuralRecommender):
+    """Causal Transformer with a sliding window.
+
+    A state row holds the clock, the ring's position, the times of the window's events (where times are used), each
+    layer's keys and values [2, window, width], and the last output: 51 KB a user at the default sizes. `step_rows`
+    writes one key and one value a layer into a table in place; `step` has to copy the rows first.
+    """
+
+    name: ClassVar[str] = "transformer"
+    network_class = TransformerNetwork
+    network: TransformerNetwork
+
+    @property
+    def hidden_width(self) -> int:
+        return self._cache_column - CLOCK_WIDTH + self.settings.layers * self._layer_width + self.settings.width
+
+    @property
+    def _layer_width(self) -> int:
+        return 2 * self.settings.window * self.settings.width
+
+    @property
+    def _cache_column(self) -> int:
+        return CLOCK_WIDTH + _RING_WIDTH + (2 * self.settings.window if self.with_times else 0)
+
+    def compile(self) -> None:
+        super().compile()
+        network = self.network
+        self._items = to_array(network.item.weight)
+        self._intervals = None if network.interval is None else to_array(network.interval.weight)
+        self._norm_in = (to_array(network.norm_in.weight), to_array(network.norm_in.bias))
+        self._norm_out = (to_array(network.norm_out.weight), to_array(network.norm_out.bias))
+        self._layers = [_Layer(block) for block in network.blocks if isinstance(block, TransformerBlock)]
+
+    def step(
+        self, state: NDArray[np.float32], items: NDArray[np.int64], times: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        self._check_state(state)
+        result = np.array(state, np.float32, order="C")
+        self.step_rows(result, np.arange(len(state)), items, times)
+        return result
+
+    def step_rows(
+        self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
+    ) -> None:
+        self._check_state(table)
+        items, times = self._known(items), np.asarray(times, np.float64)
+        for first in range(0, len(rows), STEP_BLOCK):
+            block = slice(first, first + STEP_BLOCK)
+            self._step_block(table, rows[block], items[block], times[block])
+
+    def _step_block(
+        self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
+    ) -> None:
+        window = self.settings.window
+        x = self._items[items]
+        if self._intervals is not None:
+            x += self._intervals[self._buckets(times, unpack_clock(table[rows, :CLOCK_WIDTH]))]
+            elapsed = _elapsed(table, rows, CLOCK_WIDTH, times, window)
+        else:
+            elapsed = np.zeros((len(rows), window), np.int64)
+        x = norm_rows(x, *self._norm_in)
+        mixed = np.empty_like(x)
+        for index, layer in enumerate(self._layers):
+            qkv = norm_rows(x, *layer.norm) @ layer.qkv
+            qkv += layer.qkv_bias
+            offset = self._cache_column + index * self._layer_width
+            _attend(table, rows, offset, qkv, elapsed, layer.distance_bias, layer.time_bias, CLOCK_WIDTH, mixed)
+            x += mixed @ layer.merge
+            x += layer.merge_bias
+            wide = norm_rows(x, *layer.norm2) @ layer.expand
+            gelu_rows(wide, layer.expand_bias)
+            x += wide @ layer.shrink
+            x += layer.shrink_bias
+        output = norm_rows(x, *self._norm_out)
+        _move_rings(table, rows, CLOCK_WIDTH, window, pack_clock(times), self.with_times, output)
+
+    def encode_hidden(
+        self,
+        items: NDArray[np.int64],
+        buckets: NDArray[np.int64],
+        times: NDArray[np.float64],
+        lengths: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        # A layer sees `window` events, so the state depends on the last layers * window events and no others.
+        reach = self.settings.layers * self.settings.window
+        hidden = np.zeros((len(items), self.hidden_width), np.float32)
+        first = 0
+        while first < len(items):
+            length = min(int(lengths[first]), reach)
+            last = first + max(1, _ENCODE_SCORES // (self.settings.heads * length * length))
+            rows = slice(first, last)
+            # The last `length` events of each history, at the left; rows are sorted, so none is longer than the first.
+            start = np.maximum(lengths[rows] - reach, 0)
+            at = np.minimum(start[:, None] + np.arange(length)[None], items.shape[1] - 1)
+            block = [np.take_along_axis(part[rows], at, axis=1) for part in (items, buckets)]
+            stamps = np.take_along_axis(times[rows], at, axis=1)
+            self._encode_block(hidden[rows], block[0], block[1], stamps, lengths[rows], start)
+            first = last
+        return hidden
+
+    def _encode_block(
+        self,
+        hidden: NDArray[np.float32],
+        items: NDArray[np.int64],
+        buckets: NDArray[np.int64],
+        times: NDArray[np.float64],
+        lengths: NDArray[np.int64],
+        start: NDArray[np.int64],
+    ) -> None:
+        window, width = self.settings.window, self.settings.width
+        clock = pack_clock(times.ravel())
+        kept_times = unpack_clock(clock).reshape(times.shape)
+        put = self.device.put
+        with self.device.inference():
+            outputs, cached = self.network.encode(
+                put(items), put(buckets), put(kept_times) if self.with_times else None
+            )
+            layers = [self.device.get(part.float()) for part in cached]
+            last_outputs = self.device.get(outputs.float())
+        clock = clock.reshape(*times.shape, 2)
+        batch = np.arange(len(items))
+        column = self._cache_column - CLOCK_WIDTH
+        hidden[:, 0] = lengths % window
+        hidden[:, 1] = np.minimum(lengths, window)
+        hidden[:, -width:] = last_outputs[batch, lengths - 1 - start]
+        for back in range(1, min(window, items.shape[1]) + 1):
+            rows = batch[lengths >= back]
+            position = lengths[rows] - back  # of the event in its history
+            slot, at = position % window, position - start[rows]
+            if self.with_times:
+                hidden[rows, _RING_WIDTH + 2 * slot] = clock[rows, at, 0]
+                hidden[rows, _RING_WIDTH + 2 * slot + 1] = clock[rows, at, 1]
+            for index, keys_values in enumerate(layers):
+                layer = column + index * self._layer_width
+                ring = hidden[:, layer : layer + self._layer_width].reshape(len(hidden), 2, window, width)
+                ring[rows, 0, slot] = keys_values[rows, at, :width]
+                ring[rows, 1, slot] = keys_values[rows, at, width:]
+
+    def outputs(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(hidden[:, -self.settings.width :])
