@@ -10,7 +10,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["count_leading_zeros", "count_trailing_zeros", "load_word", "multiply_high", "word_at"]
+__all__ = ["count_leading_zeros", "count_trailing_zeros", "load_word", "multiply_high", "store_word", "word_at"]
 
 _U64 = ir.IntType(64)
 
@@ -25,6 +25,19 @@ def load_word(typing_context: Any, array: Any, index: Any) -> Any:
         return builder.load(builder.bitcast(address, _U64.as_pointer()), align=1)
 
     return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def store_word(typing_context: Any, array: Any, index: Any, word: Any) -> Any:
+    """Put a uint64 as eight bytes, little-endian, into a uint8 array at `index`. The caller sees to the bounds."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.gep(struct.data, [arguments[1]])
+        builder.store(arguments[2], builder.bitcast(address, _U64.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.uint64), codegen
 
 
 @intrinsic

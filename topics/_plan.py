@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from topics.dialect import UNITS, Dialect, field_types
+from topics.dialect import UNITS, Dialect, field_types, literal_texts
 from topics.errors import ContractViolation
 
 __all__ = ["BOOL", "CODE", "FLOAT", "INT", "ISO", "OPAQUE", "STRING", "Field", "Plan", "column_bits", "plan_of"]
@@ -172,12 +172,11 @@ def _describe(
         row["holds"], row["codes"] = BOOL, ("false", "true")
         opaque = renamed is not None
     elif isinstance(kind, inspect.LiteralType) and all(isinstance(value, str) for value in kind.values):
-        row["holds"], row["codes"] = CODE, tuple(kind.values)
-        texts = {text: text for text in kind.values} | (renamed or {})
+        codes = literal_texts(field.type)
+        row["holds"], row["codes"] = CODE, codes
+        texts = {text: text for text in codes} | (renamed or {})
         row["tokens"] = [
-            (msgspec.json.encode(text)[1:-1], kind.values.index(ours))
-            for text, ours in texts.items()
-            if ours in kind.values
+            (msgspec.json.encode(text)[1:-1], codes.index(ours)) for text, ours in texts.items() if ours in codes
         ]
     else:
         raise ContractViolation(

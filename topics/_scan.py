@@ -13,7 +13,7 @@ from numba import njit
 
 from topics._bits import count_trailing_zeros, load_word
 
-__all__ = ["scan_string", "skip_space", "skip_value"]
+__all__ = ["next_special", "scan_string", "skip_space", "skip_value", "utf8_character"]
 
 _ONES = np.uint64(0x0101010101010101)
 _HIGHS = np.uint64(0x8080808080808080)
@@ -33,7 +33,7 @@ def skip_space(data, i, end):
 
 
 @njit(_nrt=False, error_model="numpy")
-def _utf8(data, i, end):
+def utf8_character(data, i, end):
     """Position after the one well-formed character at `i` (RFC 3629), whose first byte is 0x80 or more."""
     lead = data[i]
     if 0xC2 <= lead <= 0xDF:
@@ -85,7 +85,7 @@ def _escape(data, i, end):
 
 
 @njit(inline="always")
-def _next_special(data, i, end):
+def next_special(data, i, end):
     """Position of the first byte from `i` that is a quote, a backslash, a control or not ASCII; or >= end."""
     size = len(data)
     while i + 8 <= size:
@@ -122,20 +122,20 @@ def _scan_rest(data, i, end):
             escaped = True
         elif c >= 0x80:
             start = i
-            i = _utf8(data, i, end)
+            i = utf8_character(data, i, end)
             continuations += i - start - 1
         elif c < 0x20:
             return -1, escaped, continuations
         if i < 0:
             return -1, escaped, continuations
-        i = _next_special(data, i, end)
+        i = next_special(data, i, end)
     return -1, escaped, continuations
 
 
 @njit(inline="always")
 def scan_string(data, i, end):
     """From after the opening quote: (position of the closing quote or -1, has escapes, UTF-8 continuation bytes)."""
-    i = _next_special(data, i, end)
+    i = next_special(data, i, end)
     if i < end and data[i] == 0x22:
         return i, False, 0
     return _scan_rest(data, i, end)

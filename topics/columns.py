@@ -5,6 +5,7 @@
     clicks.ts             # float64 [records]
     clicks.action         # int8 codes into clicks.codes("action"); -1 where there is none
     clicks.errors         # [RecordError(row, reason, message), …]
+    encode_columns(Count, user_id=clicks.user_id, window_start=starts, count=counts)  # Spans of JSON
 
 What a kernel is not sure about (escapes, odd numbers, anything wrong) msgspec decodes, so that the result is always
 what topics.wire would have given, and an error always has msgspec's reason.
@@ -24,10 +25,11 @@ from topics._decode import GOOD, decode_kernel
 from topics._plan import BOOL, CODE, FLOAT, INT, ISO, STRING, Field, Plan, column_bits, plan_of
 from topics.catalog import MAX_RECORD_BYTES
 from topics.dialect import Dialect
+from topics.encode import encode_columns, encode_lists
 from topics.errors import Reason, RecordError
 from topics.spans import Spans
 
-__all__ = ["Columns", "decode_columns"]
+__all__ = ["Columns", "decode_columns", "encode_columns", "encode_lists"]
 
 
 class Columns:

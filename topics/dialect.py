@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from topics.errors import ContractViolation
 
-__all__ = ["Dialect", "TimeUnit", "field_types", "roles"]
+__all__ = ["Dialect", "TimeUnit", "field_types", "literal_texts", "roles"]
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 
@@ -161,6 +161,16 @@ def field_types(type_: type[Any]) -> dict[str, tuple[Any, dict[str, Any], bool]]
                 break
         result[field.name] = (kind, extra, optional)
     return result
+
+
+def literal_texts(annotation: Any) -> tuple[Any, ...]:
+    """The values of the Literal in a field's type, in the order they are declared (msgspec.inspect sorts them)."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    for part in get_args(annotation):
+        if values := literal_texts(part):
+            return values
+    return ()
 
 
 def _bare(kind: Any) -> Any:

@@ -140,14 +140,14 @@ def assert_same(type_: type[Any], values: list[bytes | None], dialect: Dialect |
 
 
 @given(st.integers(0, 2**64))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_objects_with_every_kind_of_field_decode_as_msgspec_does(seed: int) -> None:
     writer = Writer(seed)
     assert_same(Every, [writer.object(PLAIN if k % 3 else EVERY) for k in range(RECORDS)])
 
 
 @given(st.integers(0, 2**64))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_broken_records_are_refused_exactly_where_msgspec_refuses_them(seed: int) -> None:
     writer = Writer(seed)
     narrow = msgspec.defstruct("Narrow", [("s", str), ("c", Literal["view", "click"], "view"), ("f", float, 0.0)])
@@ -155,7 +155,7 @@ def test_broken_records_are_refused_exactly_where_msgspec_refuses_them(seed: int
 
 
 @given(st.integers(0, 2**64), st.sampled_from(DIALECTS))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_foreign_dialects_decode_as_the_record_reader_does(seed: int, dialect: Dialect) -> None:
     writer = Writer(seed)
     writer.iso = dialect.time == "iso" or writer.random() < 0.05
