@@ -76,6 +76,8 @@ class Checkpoint:
         self.last_done_s: float | None = None
         #: Called when partitions are given up, to drop what waits and to finish what runs.
         self.drainers: list[Callable[[], Awaitable[None]]] = []
+        #: Called inside each cut, before changed rows are taken: state kept elsewhere is written into its rows.
+        self.before_cut: list[Callable[[], None]] = []
 
     async def drain(self) -> None:
         """Drop queued batches and let the running ones end."""
@@ -92,6 +94,8 @@ class Checkpoint:
         async with self.gate.cut():
             offsets.update(consumer.committable())
             consumer.metadata = app.event_time.metadata()
+            for prepare in self.before_cut:
+                prepare()
             rows = self._take_rows(offsets)
             if transactional:
                 app.outbox.hold()
@@ -118,7 +122,7 @@ class Checkpoint:
                 app.outbox.release()
         self.last_done_s = time.time()
         self.on_done(time.monotonic() - began, sum(len(keys) for _table, _shard, keys, _values in rows))
-        return done
+        return bool(done)
 
     def _take_rows(self, offsets: dict[TP, int]) -> list[TakenRows]:
         """The changed rows of the partitions that are committed (under exactly_once a row goes with its partition)."""

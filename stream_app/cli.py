@@ -14,6 +14,7 @@ __all__ = ["LazyGroup", "main"]
 
 #: Command -> (module in stream_app.commands, what `tsrec --help` says of it). Heavy imports wait until the call.
 COMMANDS = {
+    "worker": ("worker", "Run the stream processor, one process or several of one group."),
     "evaluate": ("evaluate", "Score a model on your own file: ranking, forecast, var, anomaly, credit, fraud."),
 }
 
@@ -56,3 +57,7 @@ def main() -> None:
     except ModelError as error:
         click.echo(f"tsrec: {error}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

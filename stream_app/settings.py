@@ -27,6 +27,7 @@ class TopicSettings(BaseModel):
         {}, description="Contract field -> {your value: the contract's}, such as action -> {pv: view}."
     )
     time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("s", description="Unit of the time field.")
+    numeric_ids: bool = Field(False, description="Ids come as JSON integers.")
     lateness_s: Seconds = Field(
         3600.0, description="An event this much older than the newest of its partition is late and goes to late-events."
     )
@@ -93,6 +94,13 @@ class Settings(BaseSettings):
     # Recommendations
     k: Annotated[int, Field(ge=1, le=100)] = Field(10, description="Items in a recommendation.")
     model: Path | None = Field(None, description="Folder of the trained artifact; without one the rules answer.")
+    exclude_seen: bool = Field(True, description="Never recommend what the user has lately seen or bought.")
+    category_cap: Annotated[int, Field(ge=0)] = Field(
+        0, description="At most so many items of one category in a list; 0: no cap."
+    )
+    hidden_width: Annotated[int, Field(ge=1)] = Field(
+        66, description="Floats a user's row has for the model's state; part of the changelog's schema."
+    )
     device: str = Field("auto", description="Where the neural model runs: auto, cpu, cuda, cuda:1, …")
     trigger: TriggerSettings = Field(default_factory=TriggerSettings, description="When a recommendation is made.")
     ladder: LadderSettings = Field(default_factory=LadderSettings, description="The deadline ladder.")

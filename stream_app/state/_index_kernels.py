@@ -8,13 +8,17 @@ row holds -2 - (next free row), so that free rows are a chain that needs no memo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
 
 from topics._bits import load_word, word_at
 
 __all__ = ["ARENA_DEAD", "ARENA_USED", "FREE", "LIVE", "MAX_KEY_BYTES", "META_SIZE", "NEXT_ROW", "compact", "find_many"]
-__all__ += ["gather", "insert_many", "rebuild", "remove_many"]
+__all__ += ["gather", "insert_many", "rebuild", "remove_many", "tag_many"]
 
 #: Positions in `meta`: keys held, first row never used, head of the chain of free rows, bytes of the arena in use,
 #: and bytes among them that belong to removed keys.
@@ -30,6 +34,39 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
+#: Keys that are looked ahead, a stage: enough that a line is there when it is needed, few enough that it still is.
+AHEAD = 8
+
+#: Slots of a table that fits into the second cache level; looking ahead gains nothing there.
+SMALL_TABLE = 1 << 14
+
+
+@intrinsic
+def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Asks for the cache line of array[index], for reading."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        number = ir.IntType(32)
+        pointer = ir.IntType(8).as_pointer()
+        signature_type = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        prefetch = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
+            builder.module, signature_type, "llvm.prefetch.p0"
+        )
+        address = builder.bitcast(builder.gep(struct.data, [arguments[1]]), pointer)
+        builder.call(prefetch, [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@njit(inline="always")
+def _rest(data, i, size):
+    """The `size` bytes from `i`, one to seven, as a word; what lies behind them may be read but does not count."""
+    if i + 8 <= data.size:
+        return load_word(data, i) & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
+    return word_at(data, i, i + size)
+
 
 @njit(inline="always")
 def _tag(data, start, end, seed):
@@ -41,7 +78,7 @@ def _tag(data, start, end, seed):
         h ^= h >> _32
         i += 8
     if i < end:
-        h = (h ^ word_at(data, i, end)) * _MULTIPLIER
+        h = (h ^ _rest(data, i, end - i)) * _MULTIPLIER
         h ^= h >> _32
     h = (h ^ (h >> np.uint64(30))) * _MIX_1
     h = (h ^ (h >> np.uint64(27))) * _MIX_2
@@ -55,11 +92,7 @@ def _equal(arena, a, data, b, size):
         if load_word(arena, a + i) != load_word(data, b + i):
             return False
         i += 8
-    while i < size:
-        if arena[a + i] != data[b + i]:
-            return False
-        i += 1
-    return True
+    return i == size or _rest(arena, a + i, size - i) == _rest(data, b + i, size - i)
 
 
 @njit(inline="always")
@@ -81,28 +114,60 @@ def _find(slots, places, arena, data, start, end, tag):
 
 
 @njit(cache=True, nogil=True)
-def find_many(slots, places, arena, data, start, end, seed, rows):
-    """rows[i] = row of key i, -1 where it is null or absent."""
+def tag_many(data, start, end, seed, tags):
+    """The tag of each key that is not null."""
     for i in range(start.size):
-        if start[i] < 0:
-            rows[i] = -1
-        else:
-            rows[i] = _find(slots, places, arena, data, start[i], end[i], _tag(data, start[i], end[i], seed))[0]
+        if start[i] >= 0:
+            tags[i] = _tag(data, start[i], end[i], seed)
+
+
+@njit(inline="always")
+def _look_ahead(slots, places, arena, tags, i):
+    """Asks for what the next keys need: the slot of one far ahead, the place of one nearer, the bytes of one nearer yet.
+
+    In a large table each of the three is a cache miss, and each depends on the one before.
+    """
+    mask = np.uint64(slots.size - 1)
+    if i + 3 * AHEAD < tags.size:
+        _prefetch(slots, np.int64(tags[i + 3 * AHEAD] & mask))
+    if i + 2 * AHEAD < tags.size:
+        slot = slots[tags[i + 2 * AHEAD] & mask]
+        if slot != np.uint64(0):
+            _prefetch(places, np.int64(slot & _LOW) - 1)
+    if i + AHEAD < tags.size:
+        slot = slots[tags[i + AHEAD] & mask]
+        if slot != np.uint64(0):
+            _prefetch(arena, places[np.int64(slot & _LOW) - 1] >> LENGTH_BITS)
 
 
 @njit(cache=True, nogil=True)
-def insert_many(slots, places, arena, meta, data, start, end, seed, first, rows, new, n_new):
+def find_many(slots, places, arena, data, start, end, tags, rows):
+    """rows[i] = row of key i, -1 where it is null or absent."""
+    large = slots.size > SMALL_TABLE
+    for i in range(start.size):
+        if large:
+            _look_ahead(slots, places, arena, tags, i)
+        if start[i] < 0:
+            rows[i] = -1
+        else:
+            rows[i] = _find(slots, places, arena, data, start[i], end[i], tags[i])[0]
+
+
+@njit(cache=True, nogil=True)
+def insert_many(slots, places, arena, meta, data, start, end, tags, first, rows, new, n_new):
     """As `find_many` from key `first` on, taking a row for each absent key and noting it in `new`.
 
     Returns (where it stopped because something is full, n_new).
     """
+    large = slots.size > SMALL_TABLE
     limit = np.int64(slots.size * 0.7)
     for i in range(first, start.size):
+        if large:
+            _look_ahead(slots, places, arena, tags, i)
         if start[i] < 0:
             rows[i] = -1
             continue
-        tag = _tag(data, start[i], end[i], seed)
-        row, slot = _find(slots, places, arena, data, start[i], end[i], tag)
+        row, slot = _find(slots, places, arena, data, start[i], end[i], tags[i])
         if row < 0:
             size = end[i] - start[i]
             used = meta[ARENA_USED]
@@ -119,7 +184,7 @@ def insert_many(slots, places, arena, meta, data, start, end, seed, first, rows,
             places[row] = (used << LENGTH_BITS) | size
             meta[ARENA_USED] += size
             meta[LIVE] += 1
-            slots[slot] = (tag << _32) | np.uint64(row + 1)
+            slots[slot] = (tags[i] << _32) | np.uint64(row + 1)
             new[n_new] = row
             n_new += 1
         rows[i] = row

@@ -52,8 +52,8 @@ class KeyIndex:
         if insert:
             return self.insert(keys)[0]
         rows = np.empty(len(keys), np.int64)
-        data = _read_only(keys.data)
-        kernels.find_many(self._slots, self._places, self._arena, data, keys.start, keys.end, self._seed, rows)
+        data, tags = self._tags(keys)
+        kernels.find_many(self._slots, self._places, self._arena, data, keys.start, keys.end, tags, rows)
         return rows
 
     def insert(self, keys: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -66,11 +66,11 @@ class KeyIndex:
         if n and int(sizes.max()) > kernels.MAX_KEY_BYTES:
             raise StateError(f"a key of {int(sizes.max()):,} bytes: keys of a table have at most 16 MB")
         rows, new = np.empty(n, np.int64), np.empty(n, np.int64)
-        data = _read_only(keys.data)
+        data, tags = self._tags(keys)
         done = n_new = 0
         while True:
             done, n_new = kernels.insert_many(
-                self._slots, self._places, self._arena, self._meta, data, keys.start, keys.end, self._seed, done,
+                self._slots, self._places, self._arena, self._meta, data, keys.start, keys.end, tags, done,
                 rows, new, n_new,
             )  # fmt: skip
             if done == n:
@@ -94,6 +94,12 @@ class KeyIndex:
         data = np.empty(int((self._places[rows] & kernels.MAX_KEY_BYTES).sum()), np.uint8)
         kernels.gather(self._places, self._arena, rows, start, end, data)
         return Spans(data, start, end)
+
+    def _tags(self, keys: Spans) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+        """The keys' buffer, and 32 bits of hash of each that is not null."""
+        data, tags = _read_only(keys.data), np.empty(len(keys), np.uint64)
+        kernels.tag_many(data, keys.start, keys.end, self._seed, tags)
+        return data, tags
 
     def _make_room(self, size: int) -> None:
         """Enlarges what is full, so that one more key of `size` bytes fits."""

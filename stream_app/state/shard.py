@@ -85,6 +85,10 @@ class Shard:
         """Row of each key, int64 [n]; -1 where there is none."""
         return self.index.lookup(keys)
 
+    def live_rows(self) -> Rows:
+        """Every row held, int64 [rows], ascending."""
+        return np.flatnonzero(self._flags[: self.index.rows_used] & kernels.LIVE)
+
     def fresh(self, rows: Rows, source: int, offsets: Rows) -> NDArray[np.bool_]:
         """Which events, bool [n], the rows have not seen: offset above the row's mark for that source.
 
@@ -98,6 +102,21 @@ class Shard:
         """Notes that the events were applied: marks and last event times go up to the highest given."""
         self.touch(rows)
         kernels.advance(self._marks, self._last_ts, rows, source, offsets, ts)
+
+    def admit(
+        self, keys: Spans, source: int, offsets: Rows, ts: NDArray[np.float64]
+    ) -> tuple[Rows, NDArray[np.bool_]]:  # fmt: skip
+        """`locate`, `fresh` and `advance` in one: the row of each event, and which events are to be applied.
+
+        An event that is not fresh was applied before a crash; what comes of it is published again, but it changes nothing.
+        """
+        rows = self.locate(keys)
+        fresh = self.fresh(rows, source, offsets)
+        if fresh.all():
+            self.advance(rows, source, offsets, ts)
+        else:
+            self.advance(rows[fresh], source, offsets[fresh], ts[fresh])
+        return rows, fresh
 
     def touch(self, rows: Rows) -> None:
         """Says that `rows` are about to change."""
@@ -162,7 +181,7 @@ class Shard:
         width = SCHEMA_BYTES + self.layout.row_bytes
         values = np.empty((len(rows), width), np.uint8)
         values[:, :SCHEMA_BYTES] = np.frombuffer(self.layout.schema_id.to_bytes(SCHEMA_BYTES, "little"), np.uint8)
-        np.take(self._raw, rows, axis=0, out=values[:, SCHEMA_BYTES:])
+        np.take(self._raw, rows, axis=0, out=values[:, SCHEMA_BYTES:], mode="clip")  # "raise" would copy twice
         start = np.arange(len(rows), dtype=np.int64) * width
         gone, self._tombstones = self._tombstones, []
         # A key that came back after it was evicted has a value, or has one in the changelog already.

@@ -18,8 +18,8 @@ class Producer(driver.Producer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Faust keeps these on the class, so two apps in one process would share their transactions.
-        self._transaction_producers = {}
-        self._trn_locks = {}
+        self._transaction_producers: dict[str, Any] = {}
+        self._trn_locks: dict[str, Any] = {}
 
 
 class Transport(driver.Transport):

@@ -62,11 +62,15 @@ class TransactionManager(FaustTransactionManager):  # type: ignore[misc]
         """Commit outputs, changelog and `offsets`, one transaction for each partition, all at once."""
         by_tid: dict[str, dict[TopicPartition, OffsetAndMetadata]] = defaultdict(dict)
         for tp, offset in offsets.items():
-            by_tid[self.transactional_id(tp)][TopicPartition(*tp)] = OffsetAndMetadata(offset, self.consumer.metadata.get(tp, ""))
+            by_tid[self.transactional_id(tp)][TopicPartition(*tp)] = OffsetAndMetadata(
+                offset, self.consumer.metadata.get(tp, "")
+            )
         await asyncio.gather(*(self._commit_one(tid, part, start_new_transaction) for tid, part in by_tid.items()))
         return True
 
-    async def _commit_one(self, tid: str, offsets: dict[TopicPartition, OffsetAndMetadata], start_new_transaction: bool) -> None:
+    async def _commit_one(
+        self, tid: str, offsets: dict[TopicPartition, OffsetAndMetadata], start_new_transaction: bool
+    ) -> None:
         producer = self.producer._transaction_producers[tid]
         async with self.producer._trn_locks[tid]:
             await producer.send_offsets_to_transaction(offsets, self.app.conf.id)

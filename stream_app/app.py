@@ -1,0 +1,124 @@
+"""The composition root: everything is put together here, nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stream_app.agents.profiles import DAY_S, profile_columns
+from stream_app.agents.recommendations import Recommender
+from stream_app.agents.trends import SLOTS, ItemTrends, trend_columns
+from stream_app.batch import BatchTopic
+from stream_app.catalog import CatalogReader
+from stream_app.inference import Inference
+from stream_app.items import ItemIndex
+from stream_app.metrics import Metrics
+from stream_app.models import LiveModel
+from stream_app.processor import Processor
+from stream_app.settings import Settings, TopicSettings
+from topics.catalog import Catalog
+from topics.dialect import Dialect
+from tsrec_models.sequence.rules import RuleSettings
+
+__all__ = ["Application", "build"]
+
+#: Half-life of what trends: long enough that a quiet night does not empty it.
+TRENDING_HALF_LIFE_S = 3 * DAY_S
+
+
+@dataclass
+class Application:
+    """A processor with everything that belongs to it, for the worker, the web pages and the tests."""
+
+    processor: Processor
+    settings: Settings
+    catalog: Catalog
+    items: ItemIndex
+    recommender: Recommender
+    inference: Inference
+    metrics: Metrics
+
+
+def build(settings: Settings, *, agents: frozenset[str] | None = None) -> Application:
+    """Put the application together.
+
+    agents: which parts run: `recommendations`; all by default.
+
+    Raises:
+        UsageError, ArtifactError: a setting, or the model it names, that cannot work.
+    """
+    metrics = Metrics()
+    names = {name: mine.name for name, mine in _inputs(settings).items() if mine.name is not None}
+    catalog = Catalog(settings.topic_prefix, names, settings.partitions)
+    app = Processor(
+        settings.group,
+        bootstrap=settings.bootstrap,
+        guarantee=settings.guarantee,
+        partitions=settings.partitions,
+        replication=settings.replication,
+        checkpoint_interval_s=settings.checkpoint_interval_s,
+        session_timeout_s=settings.session_timeout_s,
+        batch_bytes=settings.batch_bytes,
+        fetch_bytes=settings.fetch_bytes,
+        compression=settings.compression,
+        dead_letters=catalog["dead-letters"].kafka_name,
+        late_events=catalog["late-events"].kafka_name,
+        metrics=metrics,
+        consumer_auto_offset_reset=settings.offset_reset,
+        table_standby_replicas=settings.standby_replicas,
+    )
+    topics = {name: _topic(app, catalog, name, _inputs(settings).get(name)) for name in catalog}
+    items, inference = ItemIndex(), Inference()
+    model = None
+    if settings.model is not None:
+        model = LiveModel.load(settings.model, items, device=settings.device, max_state_width=settings.hidden_width)
+        metrics.model.labels(model.model.name, model.version).set(1)
+    sources = [topics["clicks"], topics["purchases"]]
+    users = app.columnar_table(
+        "users", profile_columns(settings.hidden_width), sources=sources,
+        retention_s=settings.profile_retention_days * DAY_S,
+    )  # fmt: skip
+    item_table = app.columnar_table("items", trend_columns(), sources=sources)
+    trends = ItemTrends(item_table, items, RuleSettings(slots=SLOTS), TRENDING_HALF_LIFE_S)
+    item_table.on_recover(trends.rebuild)
+    app.checkpoint.before_cut.append(trends.write_back)
+    recommender = Recommender(
+        users=users, trends=trends, items=items, output=topics["recommendations"], inference=inference,
+        metrics=metrics, settings=settings, model=model,
+    )  # fmt: skip
+    app.process(topics["clicks"])(recommender)
+    app.process(topics["purchases"])(recommender)
+    app.service(_catalog_service(app, topics["items"], items))
+    return Application(app, settings, catalog, items, recommender, inference, metrics)
+
+
+def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex) -> type[CatalogReader]:
+    """Faust starts service classes; this one knows what it reads."""
+
+    class Reader(CatalogReader):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(app, topic, items, **options)
+
+    return Reader
+
+
+def _inputs(settings: Settings) -> dict[str, TopicSettings]:
+    return {
+        "clicks": settings.clicks,
+        "purchases": settings.purchases,
+        "trades": settings.trades,
+        "items": settings.items,
+        "credit-applications": settings.credit_applications,
+    }
+
+
+def _topic(app: Processor, catalog: Catalog, name: str, mine: TopicSettings | None) -> BatchTopic:
+    declared = catalog[name]
+    dialect = None
+    if mine is not None and (mine.fields or mine.values or mine.time_unit != "s" or mine.numeric_ids):
+        dialect = Dialect(mine.fields, mine.values, mine.time_unit, mine.numeric_ids)
+    return app.batch_topic(
+        declared.kafka_name, declared.type, partitions=declared.partitions, dialect=dialect,
+        lateness_s=mine.lateness_s if mine is not None and name != "items" else None,
+        tombstones=declared.cleanup == "compact",
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""Items as numbers: one index for the process, and the catalog that says what each is and when it is for sale."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_app.state.index import KeyIndex
+from topics.columns import Columns
+from topics.spans import Spans
+
+__all__ = ["ItemIndex"]
+
+_NO_CATEGORY = -1
+
+
+class ItemIndex:
+    """Item ids -> indices 0, 1, 2, … in the order they were first met, and the catalog in columns by that index.
+
+    An item that the catalog does not know may be recommended: not every user of this has a catalog. One that the
+    catalog deleted, or whose availability window is over or has not begun, may not.
+    """
+
+    def __init__(self) -> None:
+        self._keys = KeyIndex(1024)
+        self._texts: list[str] = []
+        self.titles: dict[int, str] = {}
+        self._category_codes: dict[str, int] = {}
+        self.categories: list[str] = []
+        self._category = np.empty(0, np.int32)
+        self._price = np.empty(0)
+        self._from = np.empty(0)
+        self._until = np.empty(0)
+        self._deleted = np.empty(0, np.bool_)
+        self.catalog_items = 0
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def index(self, ids: Spans) -> NDArray[np.int64]:
+        """Index of each item, int64 [n]; new ones get the next."""
+        rows, new = self._keys.insert(ids)
+        if len(new):
+            self._texts.extend((key or b"").decode("utf-8", "replace") for key in self._keys.keys(new).tolist())
+            self._grow()
+        return rows
+
+    def index_of(self, item_id: str) -> int:
+        """Index of one item, or -1 if it was never met."""
+        return int(self._keys.lookup(Spans.of([item_id.encode()]))[0])
+
+    def text(self, i: int) -> str:
+        """The item's own id."""
+        return self._texts[i]
+
+    def label(self, i: int) -> str:
+        """Title, or the id where the catalog has none."""
+        return self.titles.get(i, self._texts[i])
+
+    def _grow(self) -> None:
+        size, old = len(self._texts), len(self._category)
+        if size <= old:
+            return
+        more = max(1024, size + size // 2) - old
+        self._category = np.concatenate([self._category, np.full(more, _NO_CATEGORY, np.int32)])
+        self._price = np.concatenate([self._price, np.full(more, np.nan)])
+        self._from = np.concatenate([self._from, np.full(more, -np.inf)])
+        self._until = np.concatenate([self._until, np.full(more, np.inf)])
+        self._deleted = np.concatenate([self._deleted, np.zeros(more, np.bool_)])
+
+    # -- catalog
+
+    def update(self, items: Columns, deleted: Spans) -> None:
+        """Take catalog records (good rows of topic `items`, in order) and the ids of deleted items."""
+        rows = self.index(items.item_id)
+        category = items.category.tolist()
+        title = items.title.tolist()
+        for i, row in enumerate(rows.tolist()):
+            if title[i] is not None:
+                self.titles[row] = title[i].decode("utf-8", "replace")
+            self._category[row] = self._code(category[i])
+        self._price[rows] = items.price
+        self._from[rows] = np.where(np.isnan(items.available_from), -np.inf, items.available_from)
+        self._until[rows] = np.where(np.isnan(items.expires_at), np.inf, items.expires_at)
+        self._deleted[rows] = False
+        if len(deleted):
+            self._deleted[self.index(deleted)] = True
+        self.catalog_items = len(self.titles)
+
+    def _code(self, category: bytes | None) -> int:
+        if category is None:
+            return _NO_CATEGORY
+        text = category.decode("utf-8", "replace")
+        if text not in self._category_codes:
+            self._category_codes[text] = len(self.categories)
+            self.categories.append(text)
+        return self._category_codes[text]
+
+    def available(self, ts: float) -> NDArray[np.bool_]:
+        """Which items may be recommended at event time `ts`: bool [items]."""
+        n = len(self._texts)
+        return ~self._deleted[:n] & (self._from[:n] <= ts) & (ts < self._until[:n])
+
+    def category_codes(self) -> NDArray[np.int32]:
+        """Category of each item as a code into `categories`, -1 where there is none: int32 [items]."""
+        return self._category[: len(self._texts)]
+
+    def price(self, i: int) -> float | None:
+        """Price of an item, or None."""
+        price = float(self._price[i])
+        return None if np.isnan(price) else price
