@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -92,16 +94,21 @@ def fit(
         stop = deadline - 60.0 * (max_minutes or 0.0) * _REFIT_SHARE / (1.0 + _REFIT_SHARE)
     with TrainingView(model.name, settings.epochs, show=show, tensorboard=tensorboard, wandb=wandb) as view:
         trainer.run(holdout, deadline=stop, checkpoint=checkpoint, view=view)
-    if refit:
-        trainer.refit(log, deadline)
-    return trainer.recommender()
+    return trainer.refit(log, deadline) if refit else trainer.recommender()
 
 
 class Trainer:
     """One training run: a network, its optimizer and how far they are."""
 
     def __init__(
-        self, log: Log, model: type[NeuralRecommender], settings: Settings, *, seed: int, device: Device
+        self,
+        log: Log,
+        model: type[NeuralRecommender],
+        settings: Settings,
+        *,
+        seed: int,
+        device: Device,
+        with_times: bool | None = None,
     ) -> None:
         if not (log.lengths >= 2).any():
             raise ModelError("training needs at least one user with two events")
@@ -110,7 +117,9 @@ class Trainer:
         self.settings = settings
         self.seed = seed
         self.device = device
-        self.with_times = settings.times == "on" or (settings.times == "auto" and _intervals_vary(log))
+        if with_times is None:
+            with_times = settings.times == "on" or (settings.times == "auto" and _intervals_vary(log))
+        self.with_times = with_times
         torch.manual_seed(seed)
         self.network: SequenceNetwork = model.network_class(log.n_items, settings, self.with_times)
         similar = self._initialise()
@@ -143,12 +152,13 @@ class Trainer:
             holdout = holdout.sample(max(1, int(_VALIDATION_SCORES / self.log.n_items)), self.seed)
         while progress.epoch < self.settings.epochs and progress.stale < self.settings.patience:
             started = time.monotonic()
-            loss = self._epoch(self.log, progress.epoch, progress.lr_scale, deadline)
+            scale = progress.lr_scale
+            loss = self._epoch(self.log, progress.epoch, scale, deadline)
             progress.epoch += 1
             figures = {"loss": loss} | (validate(self._view(), holdout) if holdout is not None else {})
             self._judge(figures, holdout is not None)
             progress.seconds += time.monotonic() - started
-            progress.history.append(figures | {"seconds": progress.seconds})
+            progress.history.append(figures | {"seconds": progress.seconds, "lr_scale": scale})
             view.epoch(progress.epoch, figures)
             if checkpoint is not None:
                 save_checkpoint(checkpoint, progress, self.network, self.optimizer, self.best)
@@ -156,8 +166,19 @@ class Trainer:
                 break
         self.network.load_state_dict(self.best)
 
-    def refit(self, log: Log, deadline: float | None) -> None:
-        """Let the best parameters learn from the whole log, for a share of the epochs that made them."""
+    def again(self, log: Log, deadline: float | None) -> NeuralRecommender:
+        """Train anew on a larger log for as many epochs as were best, with the learning rates of the first run."""
+        other = Trainer(log, self.model, self.settings, seed=self.seed, device=self.device, with_times=self.with_times)
+        for epoch, figures in enumerate(self.progress.history[: self.progress.best_epoch]):
+            other._epoch(log, epoch, figures["lr_scale"], deadline)
+            if deadline is not None and time.monotonic() > deadline:
+                break
+        other.progress = replace(self.progress, steps=other.progress.steps)
+        return other.recommender()
+
+    def refit(self, log: Log, deadline: float | None) -> NeuralRecommender:
+        """Let the best parameters learn from a larger log, for a share of the epochs that made them."""
+        self.network = copy.deepcopy(self.network)
         epochs = max(1, round(_REFIT_SHARE * self.progress.best_epoch))
         self.optimizer = self._optimizer()
         for epoch in range(epochs):
@@ -165,6 +186,7 @@ class Trainer:
             self._epoch(log, self.settings.epochs + epoch, scale, deadline)
             if deadline is not None and time.monotonic() > deadline:
                 break
+        return self.recommender()
 
     def recommender(self) -> NeuralRecommender:
         """The trained model, with its validation metrics."""

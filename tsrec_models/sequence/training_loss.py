@@ -14,11 +14,14 @@ __all__ = ["full_softmax", "sampled_softmax", "squared_error"]
 #: Scores held at once by the full softmax; about the size of a third-level cache.
 _CHUNK_BYTES = 8 << 20
 
+#: Smallest probability a loss is computed from.
+_TINY = 1e-30
+
 
 class _FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy of queries [p, d] against all items [n, d] + bias [n], its gradients formed chunk by chunk.
 
-    The [p, n] scores exist only a chunk at a time: one product forward and two backward, softmax in place.
+    The [p, n] scores exist only a chunk at a time: one product forward and two backward.
     """
 
     @staticmethod
@@ -27,28 +30,21 @@ class _FullSoftmax(torch.autograd.Function):
     ) -> Tensor:
         positions, n = len(queries), len(vectors)
         rows = max(1, _CHUNK_BYTES // (4 * n))
-        items = vectors.to(product_dtype)
+        items, offsets = vectors.to(product_dtype), bias.to(product_dtype)
         grad_queries = torch.empty_like(queries)
         grad_vectors = torch.zeros_like(vectors)
         grad_bias = torch.zeros_like(bias)
         loss = queries.new_zeros(())
         for start in range(0, positions, rows):
-            part = queries[start : start + rows]
+            part = queries[start : start + rows].to(product_dtype)
             target = targets[start : start + rows]
-            scores = torch.mm(part.to(product_dtype), items.T).float()  # [rows, n]
-            scores += bias
-            correct = scores.gather(1, target[:, None])
-            top = scores.amax(1, keepdim=True)
-            weights = scores.sub_(top).exp_()
-            total = weights.sum(1, keepdim=True)
-            loss += (total.log() + top - correct).sum()
-            share = total.reciprocal()
-            grad_bias.addmv_(weights.T, share[:, 0])
-            weights = weights.to(product_dtype)
-            grad_queries[start : start + rows] = torch.mm(weights, items).float() * share - vectors[target]
-            grad_vectors += torch.mm(weights.T, (part * share).to(product_dtype))
-            grad_vectors.index_add_(0, target, part, alpha=-1.0)
-            grad_bias.index_add_(0, target, torch.ones_like(target, dtype=bias.dtype), alpha=-1.0)
+            weights = torch.addmm(offsets, part, items.T).softmax(1)  # [rows, n]
+            loss -= weights.gather(1, target[:, None]).float().clamp_min(_TINY).log().sum()
+            grad_queries[start : start + rows] = torch.mm(weights, items).float() - vectors[target]
+            grad_vectors += torch.mm(weights.T, part)
+            grad_bias += weights.sum(0, dtype=torch.float32)
+        grad_vectors.index_add_(0, targets, queries, alpha=-1.0)
+        grad_bias.index_add_(0, targets, torch.ones_like(targets, dtype=bias.dtype), alpha=-1.0)
         ctx.save_for_backward(grad_queries, grad_vectors, grad_bias)
         ctx.positions = positions
         return loss / positions
@@ -69,7 +65,7 @@ def full_softmax(
 ) -> Tensor:
     """Mean cross-entropy of `targets` [p] under scores queries [p, d] @ vectors [n, d]^T + bias [n].
 
-    Products are rounded to `product_dtype`; sums, exponentials and gradients are kept in float32.
+    Products and probabilities are rounded to `product_dtype`; their sums, the gradients, are kept in float32.
     """
     if bias is None:
         bias = vectors.new_zeros(len(vectors))

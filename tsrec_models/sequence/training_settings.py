@@ -63,7 +63,7 @@ class Settings:
     substitute: float = 0.0
 
     init: str = "ppmi"
-    init_std: float = 0.1
+    init_std: float = 0.05
     ppmi_decay: float = 0.7
     ppmi_window: int = 8
 

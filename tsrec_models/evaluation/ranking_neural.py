@@ -1,0 +1,66 @@
+"""Recipes of the neural members: trained until the validation questions say stop, then let learn from these too."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tsrec_models.artifacts import KINDS
+from tsrec_models.evaluation.ranking import ScoringRecommender
+from tsrec_models.evaluation.ranking_models import Task
+
+if TYPE_CHECKING:
+    from tsrec_models.sequence.training import Trainer
+
+__all__ = ["NEURAL", "NeuralRecipe"]
+
+#: Kinds that `tsrec_models.sequence.training` trains.
+NEURAL = ("gru", "lstm", "lru", "transformer", "joint")
+
+#: Share of the time left that training takes; the rest is for learning from the validation events.
+_TRAINING_SHARE = 0.8
+
+
+@dataclass
+class NeuralRecipe:
+    """Trains one kind of network with its default settings."""
+
+    kind: str
+    show: bool = False
+    trainer: Trainer | None = field(default=None, init=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """How training went, for people."""
+        if self.trainer is None:
+            return []
+        figures = " ".join(f"{name} {value:.4f}" for name, value in self.trainer.progress.best.items())
+        return [f"{self.kind}: best epoch {self.trainer.progress.best_epoch}, {figures}"]
+
+    def prepare(self, task: Task) -> ScoringRecommender:
+        # torch loads only for those who train
+        from tsrec_models.devices import resolve_device
+        from tsrec_models.sequence.training import Trainer
+        from tsrec_models.sequence.training_holdout import Holdout
+        from tsrec_models.sequence.training_report import TrainingView
+        from tsrec_models.sequence.training_settings import Settings
+
+        module, name = KINDS[self.kind]
+        model = getattr(importlib.import_module(module), name)
+        trial, settings = task.trial, Settings()
+        (questions,) = trial.blocks(len(trial))
+        holdout = Holdout(questions.histories, questions.times, questions.targets, trial.exclude_seen)
+        trainer = Trainer(task.validation.train, model, settings, seed=task.seed, device=resolve_device("auto"))
+        with TrainingView(self.kind, settings.epochs, show=self.show, tensorboard=None, wandb=None) as view:
+            trainer.run(holdout, deadline=task.until(_TRAINING_SHARE), checkpoint=None, view=view)
+        self.trainer = trainer
+        prepared: ScoringRecommender = trainer.recommender()
+        return prepared
+
+    def finish(self, task: Task) -> ScoringRecommender:
+        if self.trainer is None:
+            raise RuntimeError("finish before prepare")
+        self.trainer.refit(task.split.train, task.deadline)
+        finished: ScoringRecommender = self.trainer.recommender()
+        return finished
