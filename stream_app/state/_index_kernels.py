@@ -123,7 +123,7 @@ def tag_many(data, start, end, seed, tags):
 
 @njit(inline="always")
 def _look_ahead(slots, places, arena, tags, i):
-    """Asks for what the next keys need: the slot of one far ahead, the place of one nearer, the bytes of one nearer yet.
+    """Asks for what the next keys need: the slot of one far ahead, the place of one nearer, the bytes of one nearer.
 
     In a large table each of the three is a cache miss, and each depends on the one before.
     """

@@ -108,7 +108,8 @@ class Shard:
     ) -> tuple[Rows, NDArray[np.bool_]]:  # fmt: skip
         """`locate`, `fresh` and `advance` in one: the row of each event, and which events are to be applied.
 
-        An event that is not fresh was applied before a crash; what comes of it is published again, but it changes nothing.
+        An event that is not fresh was applied before a crash; what comes of it is published again, but it changes
+        nothing.
         """
         rows = self.locate(keys)
         fresh = self.fresh(rows, source, offsets)

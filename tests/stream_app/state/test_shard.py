@@ -55,6 +55,19 @@ def test_null_keys_have_no_row_and_change_nothing(shard: Shard) -> None:
     assert list(_changelog(shard)) == [b"ann"]
 
 
+def test_admitting_a_replay_changes_nothing(shard: Shard) -> None:
+    keys, offsets, ts = _keys("ann", "bob", "ann"), np.array([5, 6, 7]), np.array([1.0, 2.0, 3.0])
+    rows, fresh = shard.admit(keys, 0, offsets, ts)
+    assert (rows.tolist(), fresh.all()) == ([0, 1, 0], True)
+    _changelog(shard)
+    rows, fresh = shard.admit(keys, 0, np.array([6, 7, 8]), ts)
+    assert (rows.tolist(), fresh.tolist()) == ([0, 1, 0], [False, True, True])
+    assert shard.column("_mark")[:2, 0].tolist() == [8, 7]
+    _changelog(shard)
+    assert not shard.admit(keys, 0, offsets, ts)[1].any()
+    assert _changelog(shard) == {}
+
+
 def test_column_views_stay_good_while_the_shard_grows(shard: Shard) -> None:
     n = shard.column("n")
     rows = shard.locate(_keys(*(str(i) for i in range(50_000))))
@@ -223,6 +236,14 @@ def test_values_of_other_columns_are_refused_before_anything_changes(shard: Shar
     with pytest.raises(StateError, match=r"changelog of table 'users' \(partition 3\).*delete its changelog topic"):
         shard.apply(_keys("ann", "bob"), Spans.of([right, value]))
     assert len(shard) == 0
+
+
+def test_live_rows_are_those_that_hold_a_key(shard: Shard) -> None:
+    rows = shard.locate(_keys("ann", "bob", "carl"))
+    shard.advance(rows, 0, np.arange(3), np.array([10.0, 20.0, 30.0]))
+    assert shard.live_rows().tolist() == [0, 1, 2]
+    shard.evict(20.0)
+    assert shard.live_rows().tolist() == [1, 2]
 
 
 def test_memory_is_that_of_the_rows_in_use(shard: Shard) -> None:
