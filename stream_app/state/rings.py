@@ -53,19 +53,25 @@ class Ring:
 
     def push(self, shard: Shard, rows: Rows, **values: ArrayLike) -> None:
         """Appends event i to row i, in order, several a row if they come; one array [n] or number a field."""
-        if values.keys() != {field for field, _ in self.fields}:
-            raise StateError(f"ring {self.name!r}: has {[f for f, _ in self.fields]}, was given {sorted(values)}")
+        self._check(values)
         shard.touch(rows)
         slots = np.empty(len(rows), np.int64)
         _take_slots(shard.column(f"{self.name}.fill"), rows, self.n, slots)
-        held = rows >= 0
-        everything = bool(held.all())
-        for field, value in values.items():
-            column, given = shard.column(f"{self.name}.{field}"), np.broadcast_to(np.asarray(value), rows.shape)
-            if everything:
-                column[rows, slots] = given
-            else:
-                column[rows[held], slots[held]] = given[held]
+        self._write(shard, rows, slots, values)
+
+    def push_after(self, shard: Shard, rows: Rows, field: str, k: int, **values: ArrayLike) -> NDArray[Any]:
+        """`push`, and what stood in `field` before each event: [n, k], newest first, -1 where there was less.
+
+        Events of the same row earlier in the batch are part of that. It is what a next-item model learns from.
+        """
+        self._check(values)
+        shard.touch(rows)
+        column, slots = shard.column(f"{self.name}.{field}"), np.empty(len(rows), np.int64)
+        before = np.empty((len(rows), k), column.dtype)
+        given = np.ascontiguousarray(np.broadcast_to(np.asarray(values.pop(field), column.dtype), rows.shape))
+        _push_after(shard.column(f"{self.name}.fill"), column, rows, given, slots, before)
+        self._write(shard, rows, slots, values)
+        return before
 
     def last(self, shard: Shard, rows: Rows, k: int | None = None) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
         """The last k entries (None: all), newest first: [n, k] a field, -1 where a row has fewer; and lengths [n]."""
@@ -78,6 +84,20 @@ class Ring:
             _gather(shard.column(f"{self.name}.{field}"), rows, slots, out)
             entries[field] = out
         return entries, lengths
+
+    def _check(self, values: Mapping[str, ArrayLike]) -> None:
+        if values.keys() != {field for field, _ in self.fields}:
+            raise StateError(f"ring {self.name!r}: has {[f for f, _ in self.fields]}, was given {sorted(values)}")
+
+    def _write(self, shard: Shard, rows: Rows, slots: NDArray[np.int64], values: Mapping[str, ArrayLike]) -> None:
+        held = rows >= 0
+        everything = bool(held.all())
+        for field, value in values.items():
+            column, given = shard.column(f"{self.name}.{field}"), np.broadcast_to(np.asarray(value), rows.shape)
+            if everything:
+                column[rows, slots] = given
+            else:
+                column[rows[held], slots[held]] = given[held]
 
     def read(self, shard: Shard, row: int) -> list[dict[str, Any]]:
         """The entries of one row, newest first."""
@@ -96,6 +116,20 @@ def _take_slots(fill, rows, n, slots):  # type: ignore[no-untyped-def]
         at = fill[rows[i]]
         slots[i] = at if at < n else at - n
         fill[rows[i]] = n if at + 1 == 2 * n else at + 1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _push_after(fill, column, rows, given, slots, before):  # type: ignore[no-untyped-def]
+    n, k = column.shape[1], before.shape[1]
+    for i in range(rows.size):
+        at = np.int64(0) if rows[i] < 0 else np.int64(fill[rows[i]])
+        length = min(at, n, k)
+        for j in range(k):
+            before[i, j] = column[rows[i], (at - 1 - j) % n] if j < length else PAD
+        if rows[i] >= 0:
+            slots[i] = at if at < n else at - n
+            column[rows[i], slots[i]] = given[i]
+            fill[rows[i]] = n if at + 1 == 2 * n else at + 1
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

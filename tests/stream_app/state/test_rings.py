@@ -37,6 +37,24 @@ def test_a_ring_is_the_tail_of_a_list(n: int, k: int, batches: list[list[tuple[b
         assert last["ts"][i].tolist() == [item + 0.5 for item in expected] + [-1] * (k - len(expected))
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 9), BATCHES)
+def test_what_stood_there_before_each_event(n: int, k: int, batches: list[list[tuple[bytes | None, int]]]) -> None:
+    ring = Ring(n, item=np.int32, ts=np.float64)
+    shard, oracle = _shard(ring), dict[bytes, list[int]]()
+    for batch in batches:
+        rows, items = shard.locate(Spans.of([key for key, _ in batch])), np.array([i for _, i in batch], np.int64)
+        before = ring.push_after(shard, rows, "item", k, item=items, ts=items + 0.5)
+        for found, (key, item) in zip(before.tolist(), batch, strict=True):
+            seen = [] if key is None else oracle.setdefault(key, [])
+            expected = seen[::-1][: min(n, k)]
+            assert found == expected + [-1] * (k - len(expected))
+            seen.append(item)
+    for key, seen in oracle.items():
+        row = int(shard.find(Spans.of([key]))[0])
+        assert ring.read(shard, row) == [{"item": item, "ts": item + 0.5} for item in seen[::-1][:n]]
+
+
 def test_two_rings_lie_beside_each_other() -> None:
     viewed, bought = Ring(2, item=np.int32, name="viewed"), Ring(3, item=np.int32, name="bought")
     shard = _shard(viewed, bought)
