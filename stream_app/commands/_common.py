@@ -1,0 +1,90 @@
+"""What the commands that talk to a broker share: its address, the catalog of the settings, errors in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import click
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, UnrecognizedBrokerVersion
+
+from stream_app.errors import BrokerUnavailable, TsrecError, UsageError
+from stream_app.settings import Settings, TopicSettings, load
+from topics.catalog import Catalog, Topic
+from topics.dialect import Dialect
+
+__all__ = ["bootstrap_option", "catalog_of", "dialect_of", "echo_table", "run", "settings_for", "topic_named"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def bootstrap_option(function: F) -> F:
+    """Adds `--bootstrap`; without it the environment says, and then 127.0.0.1:9092."""
+    return click.option("--bootstrap", metavar="HOST:PORT", help="Kafka bootstrap servers. [TSREC_BOOTSTRAP]")(function)
+
+
+def settings_for(bootstrap: str | None, **overrides: Any) -> Settings:
+    """The settings with what the command line gave on top."""
+    given = {name: value for name, value in {"bootstrap": bootstrap, **overrides}.items() if value is not None}
+    return load(**given)
+
+
+def _inputs(settings: Settings) -> dict[str, TopicSettings]:
+    return {
+        "clicks": settings.clicks,
+        "purchases": settings.purchases,
+        "trades": settings.trades,
+        "items": settings.items,
+        "credit-applications": settings.credit_applications,
+    }
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The topics under the names the settings give them."""
+    names = {name: mine.name for name, mine in _inputs(settings).items() if mine.name is not None}
+    return Catalog(settings.topic_prefix, names, settings.partitions)
+
+
+def dialect_of(settings: Settings, topic: Topic) -> Dialect | None:
+    """How records of an input topic are written, where the settings say so."""
+    mine = _inputs(settings).get(topic.name)
+    if mine is None:
+        return None
+    return Dialect(mine.fields, mine.values, mine.time_unit, mine.numeric_ids) or None
+
+
+def topic_named(catalog: Catalog, name: str) -> Topic:
+    """A topic by our name or the broker's; raises UsageError with the names there are."""
+    topic = catalog.get(name) or catalog.by_kafka_name(name)
+    if topic is None:
+        raise UsageError(f"no topic {name!r} in the contract; there are {', '.join(catalog)}")
+    return topic
+
+
+def echo_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Print rows under a header; the columns `right` are numbers, set to the right."""
+    widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
+    for line, row in enumerate((header, *rows)):
+        cells = (
+            cell.rjust(w) if k in right else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        click.secho("  ".join(cells).rstrip(), bold=line == 0)
+
+
+def run(bootstrap: str, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`; what Kafka raises becomes an error of ours, in one line. Ctrl-C ends quietly with code 130."""
+    # The client logs each failed connection; the one line of the error says it better.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except (KafkaConnectionError, NodeNotReadyError, UnrecognizedBrokerVersion, ConnectionError) as error:
+        raise BrokerUnavailable(
+            f"no broker answers at {bootstrap}: start one with `tsrec broker`, or see --bootstrap"
+        ) from error
+    except KafkaError as error:
+        raise TsrecError(f"the broker at {bootstrap} refused: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
