@@ -12,7 +12,8 @@ import click
 from stream_app.errors import UsageError
 from tsrec_models.evaluation.protocols import PROTOCOLS, Protocol, Split
 from tsrec_models.evaluation.ranking import ask, report
-from tsrec_models.evaluation.ranking_models import RECIPES, Task, recipe
+from tsrec_models.evaluation.ranking_models import Task
+from tsrec_models.evaluation.ranking_recipes import RECIPES, recipe
 from tsrec_models.preparation.log import Log
 from tsrec_models.preparation.reading import read_log
 

@@ -1,4 +1,4 @@
-"""The models that `tsrec evaluate ranking` knows by name, each as a recipe: how it is fitted, and its settings chosen.
+"""How a model is fitted to a task and its settings chosen: recipes, and those of the counting models.
 
 A recipe works in two steps, so that members of a blend are weighed on questions none of them has seen: `prepare` fits
 to what precedes the validation questions and chooses settings on these, `finish` fits to all training events.
@@ -24,10 +24,11 @@ from tsrec_models.sequence.rules import RuleSettings
 from tsrec_models.sequence.rules_recommender import RulesRecommender
 from tsrec_models.sequence.session_knn import KnnSettings, SessionKnn
 
-__all__ = ["RECIPES", "Recipe", "Task", "recipe"]
+__all__ = ["COUNTING", "Recipe", "Task", "trial_score"]
 
-#: Cells of the score matrix of one trial at most; more validation questions are sampled down to it.
+#: Cells of the score matrix of one trial at most, and questions; more validation questions are sampled down to these.
 _TRIAL_CELLS = 1e8
+_TRIAL_QUESTIONS = 4000
 
 #: Slots of all rows of the rules at most: 400 MB.
 _RULE_SLOTS = 3.2e7
@@ -49,12 +50,20 @@ class Task:
     @cached_property
     def trial(self) -> Split:
         """As many validation questions as a quick trial can answer."""
-        return self.validation.sample(max(500, int(_TRIAL_CELLS / self.split.log.n_items)), self.seed)
+        return self.validation.sample(
+            min(_TRIAL_QUESTIONS, max(500, int(_TRIAL_CELLS / self.split.log.n_items))), self.seed
+        )
 
     def until(self, share: float) -> float | None:
         """The time at which `share` of what is left will have passed."""
         now = time.monotonic()
         return None if self.deadline is None else now + share * max(0.0, self.deadline - now)
+
+    def hurried(self, share: float) -> Task:
+        """The same task with `share` of the time that is left."""
+        task = Task(self.split, self.seed, self.until(share))
+        vars(task).update(validation=self.validation, trial=self.trial)  # cut once
+        return task
 
 
 class Recipe(Protocol):
@@ -95,6 +104,11 @@ class Searched:
     start: Callable[[Log], Any]
     choices: Callable[[Log], dict[str, list[Any]]]
     settings: Any = field(default=None, init=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was chosen, for people."""
+        return [f"chosen on validation: {self.settings}"]
 
     def prepare(self, task: Task) -> ScoringRecommender:
         train = task.validation.train
@@ -158,7 +172,8 @@ def _knn_choices(log: Log) -> dict[str, list[Any]]:
     }
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
+#: Recipes of the counting models by name.
+COUNTING: dict[str, Callable[[], Recipe]] = {
     "popularity": lambda: Plain(Popularity.fit),
     "popularity-7d": lambda: Plain(RecentPopularity.fit),
     "popularity-decayed": lambda: Plain(Trending.fit),
@@ -166,13 +181,3 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "rules": lambda: Searched(RulesFit(), _rule_start, _rule_choices),
     "session-knn": lambda: Searched(SessionKnn.fit, lambda _: KnnSettings(), _knn_choices),
 }
-
-
-def recipe(name: str) -> Recipe:
-    """The recipe of a model by name.
-
-    Raises ModelError, listing the names, if there is none.
-    """
-    if name not in RECIPES:
-        raise ModelError(f"no model {name!r}; known are {', '.join(RECIPES)}")
-    return RECIPES[name]()

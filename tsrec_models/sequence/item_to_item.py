@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,25 @@ class ItemToItem(RecentItems):
         ]
         similarity = sparse.csr_array(sparse.vstack(blocks)) if blocks else sparse.csr_array((0, 0), dtype=np.float32)
         return cls(similarity, width)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The similarities, for an artifact."""
+        return {
+            "data": self.similarity.data,
+            "indices": self.similarity.indices.astype(np.int64),
+            "indptr": self.similarity.indptr.astype(np.int64),
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"n_items": self.n_items, "width": self.width}
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], device: str = "auto") -> Self:
+        """The model of an artifact."""
+        shape = (config["n_items"], config["n_items"])
+        similarity = sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
+        return cls(similarity, config["width"])
 
     def score_recent(self, recent: NDArray[np.int64], at: NDArray[np.float64]) -> NDArray[np.float32]:
         rows, columns = np.nonzero((recent >= 0) & (recent < self.n_items))

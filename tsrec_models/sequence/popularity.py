@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,6 +74,21 @@ class Popularity(_Counts):
     def counts(self, now: float | None = None) -> NDArray[np.float32]:
         return self._counts.astype(np.float32)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The counts, for an artifact."""
+        return {"counts": self._counts}
+
+    def config(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"n_items": self.n_items}
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], device: str = "auto") -> Self:
+        """The model of an artifact; it counts on from there."""
+        model = cls(config["n_items"])
+        model._counts = arrays["counts"].copy()
+        return model
+
 
 class RecentPopularity(_Counts):
     """How often each item was taken within the last `window_s` seconds, told in `buckets` steps.
@@ -126,6 +141,23 @@ class RecentPopularity(_Counts):
         live = (self._epochs > last - len(self._ring)) & (self._epochs <= last)
         counts: NDArray[np.float32] = self._ring[live].sum(axis=0).astype(np.float32)
         return counts
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The ring of counts, for an artifact."""
+        return {"ring": self._ring, "epochs": self._epochs, "latest": np.array([self.latest])}
+
+    def config(self) -> dict[str, Any]:
+        """Plain values."""
+        buckets = len(self._ring)
+        return {"n_items": self.n_items, "window_s": self.bucket_s * buckets, "buckets": buckets}
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], device: str = "auto") -> Self:
+        """The model of an artifact; it counts on from there."""
+        model = cls(config["n_items"], config["window_s"], config["buckets"])
+        model._ring, model._epochs = arrays["ring"].copy(), arrays["epochs"].copy()
+        model.latest = float(arrays["latest"][0])
+        return model
 
 
 class Trending(_Counts):
@@ -191,6 +223,22 @@ class Trending(_Counts):
             self._landmark = landmark
         self._weights[index] = weights * 2.0 ** ((landmark - self._landmark) / self.half_life_s)
         self.latest = max(self.latest, landmark)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weights and what they are as of, for an artifact."""
+        return {"weights": self._weights, "landmark": np.array([self._landmark, self.latest])}
+
+    def config(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"n_items": self.n_items, "half_life_s": self.half_life_s}
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], device: str = "auto") -> Self:
+        """The model of an artifact; it counts on from there."""
+        model = cls(config["n_items"], config["half_life_s"])
+        model._weights = arrays["weights"].copy()
+        model._landmark, model.latest = (float(value) for value in arrays["landmark"])
+        return model
 
 
 def _grown(counts: NDArray[np.float64], items: NDArray[np.int64]) -> NDArray[np.float64]:

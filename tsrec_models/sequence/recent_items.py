@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from tsrec_models.base import ModelError
 from tsrec_models.preparation.log import Log
+from tsrec_models.sequence.dense_topk import dense_topk
 from tsrec_models.sequence.intervals import CLOCK_WIDTH, pack_clock, unpack_clock
-from tsrec_models.sequence.topk import SCORE_BLOCK_BYTES, exclude_scores, pack_ragged, select_topk
+from tsrec_models.sequence.topk import pack_ragged
 
 __all__ = ["RecentItems", "latest_items", "previous_items"]
 
@@ -28,6 +29,9 @@ class RecentItems:
 
     name: ClassVar[str]
 
+    #: Scores are not negative and 0 means no evidence, unlike the logits of a network; a blend needs to know.
+    scores_are_counts: ClassVar[bool] = True
+
     def __init__(self, n_items: int, width: int) -> None:
         if n_items > _MOST_ITEMS:
             raise ModelError(f"{self.name}: {n_items} items, but a float32 state can name at most {_MOST_ITEMS}")
@@ -41,7 +45,9 @@ class RecentItems:
 
     def initial_state(self, n: int) -> NDArray[np.float32]:
         """State of `n` users without events: [n, state_width]."""
-        return np.full((n, self.state_width), -1.0, dtype=np.float32)
+        state = np.full((n, self.state_width), -1.0, dtype=np.float32)
+        state[:, :CLOCK_WIDTH] = pack_clock(np.full(n, np.nan))
+        return state
 
     def step(
         self, state: NDArray[np.float32], items: NDArray[np.int64], times: NDArray[np.float64]
@@ -85,17 +91,7 @@ class RecentItems:
         at: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The `k` best items and scores, both [batch, k], best first; see `SequenceRecommender.topk`."""
-        if exclude is not None and len(exclude) != len(state):
-            raise ModelError(f"topk: {len(state)} states but {len(exclude)} lists to exclude")
-        ids, best = np.empty((len(state), k), np.int64), np.empty((len(state), k), np.float32)
-        indptr, excluded = pack_ragged(exclude if exclude is not None else [np.zeros(0, np.int64)] * len(state))
-        block = max(1, SCORE_BLOCK_BYTES // (4 * max(1, self.n_items)))
-        for first in range(0, len(state), block):
-            rows = slice(first, first + block)
-            scores = self.scores(state[rows], None if at is None else at[rows])
-            exclude_scores(scores, first, indptr, excluded)
-            select_topk(scores, ids[rows], best[rows])
-        return ids, best
+        return dense_topk(self.scores, self.n_items, state, k, exclude, at)
 
     def _check(self, state: NDArray[np.float32]) -> None:
         if state.ndim != 2 or state.shape[1] != self.state_width:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.recent_items import RecentItems, previous_items
-from tsrec_models.sequence.rules import Rules, RuleSettings
+from tsrec_models.sequence.rules import Rules, RuleSettings, RuleTable
 
 __all__ = ["RulesRecommender"]
 
@@ -44,6 +45,23 @@ class RulesRecommender(RecentItems):
             block = rows[start : start + _REPLAY_BLOCK]
             self.rules.update(previous_items(log, block, self.width), log.items[block], times[block])
         self.n_items = self.rules.n_items
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The table of the rules, for an artifact."""
+        return {**self.rules.export_rows(np.arange(self.n_items))._asdict(), "latest": np.array([self.rules.latest])}
+
+    def config(self) -> dict[str, Any]:
+        """The settings: plain values."""
+        return {"n_items": self.n_items, "settings": asdict(self.rules.settings)}
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], device: str = "auto") -> Self:
+        """The model of an artifact; it learns on from there."""
+        rules = Rules(config["n_items"], RuleSettings(**config["settings"]))
+        columns = {name: arrays[name] for name in RuleTable._fields}
+        rules.import_rows(np.arange(rules.n_items), RuleTable(**columns))
+        rules.latest = float(arrays["latest"][0])
+        return cls(rules)
 
     def score_recent(self, recent: NDArray[np.int64], at: NDArray[np.float64]) -> NDArray[np.float32]:
         now = np.where(np.isnan(at), self.rules.latest, at) if self.rules.settings.half_life_s else at

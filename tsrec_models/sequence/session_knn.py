@@ -5,8 +5,8 @@ STAN (Garg et al., SIGIR 2019) with the inverse item frequency of VSKNN (Ludewig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numba import njit
@@ -16,7 +16,7 @@ from tsrec_models.base import ModelError
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.recent_items import RecentItems
 
-__all__ = ["KnnSettings", "SessionKnn"]
+__all__ = ["KnnSettings", "SessionIndex", "SessionKnn"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class KnnSettings:
             raise ModelError("session-knn: query_decay, match_decay and half_life must be positive")
 
 
-class _Index(NamedTuple):
+class SessionIndex(NamedTuple):
+    """Past sessions by item."""
+
     session_indptr: NDArray[np.int64]  # [sessions + 1], sessions in the order they ended
     session_items: NDArray[np.int32]  # [events] in order within the session
     item_indptr: NDArray[np.int64]  # [items + 1]
@@ -66,10 +68,10 @@ class SessionKnn(RecentItems):
 
     name: ClassVar[str] = "session-knn"
 
-    def __init__(self, log: Log, settings: KnnSettings | None = None) -> None:
-        self.settings = settings or KnnSettings()
-        super().__init__(log.n_items, self.settings.width)
-        self._index = _build(log, self.settings)
+    def __init__(self, index: SessionIndex, settings: KnnSettings) -> None:
+        self.settings = settings
+        super().__init__(len(index.damping), settings.width)
+        self._index = index
         sessions = len(self._index.session_weight)
         self._similarity = np.zeros(sessions, dtype=np.float32)
         self._place = np.zeros(sessions, dtype=np.int32)
@@ -81,7 +83,22 @@ class SessionKnn(RecentItems):
     @classmethod
     def fit(cls, log: Log, settings: KnnSettings | None = None) -> SessionKnn:
         """Index the sessions (the users) of a log."""
-        return cls(log, settings)
+        settings = settings or KnnSettings()
+        return cls(_build(log, settings), settings)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The index, for an artifact."""
+        return dict(self._index._asdict())
+
+    def config(self) -> dict[str, Any]:
+        """The settings: plain values."""
+        return {"settings": asdict(self.settings)}
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], device: str = "auto") -> Self:
+        """The model of an artifact."""
+        index = SessionIndex(**{name: np.array(arrays[name]) for name in SessionIndex._fields})
+        return cls(index, KnnSettings(**config["settings"]))
 
     def score_recent(self, recent: NDArray[np.int64], at: NDArray[np.float64]) -> NDArray[np.float32]:
         out = np.zeros((len(recent), self.n_items), dtype=np.float32)
@@ -100,7 +117,7 @@ class SessionKnn(RecentItems):
         return out
 
 
-def _build(log: Log, settings: KnnSettings) -> _Index:
+def _build(log: Log, settings: KnnSettings) -> SessionIndex:
     filled = np.flatnonzero(log.lengths > 0)
     ends = log.times[log.indptr[1:][filled] - 1]
     filled = filled[np.argsort(ends, kind="stable")]
@@ -121,7 +138,7 @@ def _build(log: Log, settings: KnnSettings) -> _Index:
     np.cumsum(counts, out=item_indptr[1:])
     ages = np.arange(len(filled))[::-1] / max(1, len(filled))
     weight = np.maximum(lengths, 1.0) ** -settings.length_norm * 2.0 ** (-ages / settings.half_life)
-    return _Index(
+    return SessionIndex(
         indptr,
         items,
         item_indptr,
@@ -136,7 +153,7 @@ def _build(log: Log, settings: KnnSettings) -> _Index:
 @njit(cache=True)
 def _score(
     recent: NDArray[np.int64],
-    index: _Index,
+    index: SessionIndex,
     query_weights: NDArray[np.float32],
     distance_weights: NDArray[np.float32],
     before: np.float32,

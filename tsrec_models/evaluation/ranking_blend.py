@@ -1,0 +1,181 @@
+"""Learning the weights of a blend: a conditional logit (McFadden 1974) over the items that any member puts forward.
+
+The members were fitted to what precedes the validation questions, so their evidence on these is as honest as it will
+be in use. Each question's choice set is its answer and the best items of every member.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from tsrec_models.evaluation.protocols import Split
+from tsrec_models.evaluation.ranking_metrics import reciprocal_gain
+from tsrec_models.evaluation.ranking_models import Recipe, Task
+from tsrec_models.sequence.blend import Blend
+from tsrec_models.sequence.topk import exclude_scores, pack_ragged, select_topk
+
+__all__ = ["BlendRecipe", "Choices", "choice_sets", "fit_weights"]
+
+#: Items that each member puts forward for a question.
+_NOMINEES = 60
+
+#: Validation questions that weights are learned from at most.
+_QUESTIONS = 6000
+
+#: Scores held at once.
+_CELLS = 8_000_000
+
+#: Pull of the common weights to equal ones, and of the gates' own weights to zero. The first only breaks ties between
+#: members that say the same; the second makes a gate's own weight cost what a gain of a hundredth in log-likelihood is.
+_RIDGE = 1e-4
+_GATE_RIDGE = 1e-2
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Choice sets: the answer in the first column, -1 for no item."""
+
+    ids: NDArray[np.int64]  # [questions, candidates]
+    features: NDArray[np.float32]  # [questions, candidates, features]
+    gates: NDArray[np.float64]  # [questions, gates]
+    reachable: NDArray[np.bool_]  # [questions] whether any member put the answer forward
+
+    def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores [questions, candidates] under weights [gates, features]; -inf where there is no item."""
+        row_weights = (self.gates @ weights).astype(np.float32)
+        scores: NDArray[np.float64] = np.einsum("qcf,qf->qc", self.features, row_weights).astype(np.float64)
+        scores[self.ids < 0] = -np.inf
+        return scores
+
+    def ndcg(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """NDCG at 20 of each question; an answer nobody put forward earns nothing."""
+        scores = self.scores(weights)
+        ranks = (scores[:, 1:] >= scores[:, :1]).sum(axis=1)
+        return reciprocal_gain(ranks, 20) * self.reachable
+
+    def select(self, rows: NDArray[Any]) -> Choices:
+        """The choice sets of some questions."""
+        return Choices(self.ids[rows], self.features[rows], self.gates[rows], self.reachable[rows])
+
+
+def choice_sets(blend: Blend, split: Split) -> Choices:
+    """The choice sets of every question of `split`, with the evidence of the members of `blend`."""
+    n_items = blend.n_items
+    parts = []
+    for block in split.blocks(max(1, min(512, _CELLS // n_items))):
+        state = blend.encode(block.histories, block.times)
+        seen = block.histories if split.exclude_seen else [block.targets[:0]] * len(block.targets)
+        indptr, excluded = pack_ragged(seen)
+        own, *states = np.split(state, np.cumsum(blend.widths[:-1]), axis=1)
+        nominees = []
+        for member, part in zip(blend.members, states, strict=True):
+            scores = blend.member_scores(member, part, None)
+            exclude_scores(scores, 0, indptr, excluded)
+            ids = np.empty((len(scores), _NOMINEES), np.int64)
+            select_topk(scores, ids, np.empty(ids.shape, np.float32))
+            nominees.append(ids)
+        ids = np.hstack(nominees)
+        reachable = (ids == block.targets[:, None]).any(axis=1)
+        ids = _distinct(ids, block.targets)
+        parts.append(Choices(ids, blend.features(state, ids), blend.gates(own), reachable))
+    width = max(part.ids.shape[1] for part in parts)
+    return Choices(
+        np.concatenate([_padded(part.ids, width, -1) for part in parts]),
+        np.concatenate([_padded(part.features, width, 0) for part in parts]),
+        np.concatenate([part.gates for part in parts]),
+        np.concatenate([part.reachable for part in parts]),
+    )
+
+
+def _distinct(ids: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each row's target, then its other items once each, -1 for the rest; columns empty in every row are left out."""
+    ids = np.sort(ids, axis=1)
+    repeated = np.zeros(ids.shape, dtype=np.bool_)
+    repeated[:, 1:] = ids[:, 1:] == ids[:, :-1]
+    ids[repeated | (ids == targets[:, None])] = -1
+    ids = -np.sort(-ids, axis=1)
+    used = int((ids >= 0).sum(axis=1).max(initial=0))
+    return np.hstack([targets[:, None], ids[:, :used]])
+
+
+def _padded(array: NDArray[Any], width: int, value: int) -> NDArray[Any]:
+    padding = [(0, 0), (0, width - array.shape[1])] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, padding, constant_values=value)
+
+
+def fit_weights(choices: Choices, start: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights [gates, features] of highest penalised likelihood, from the questions whose answer is reachable."""
+    known = choices.select(choices.reachable)
+    if not len(known.ids):
+        return start
+    empty = known.ids < 0
+    pull = np.full(start.shape, _GATE_RIDGE)
+    pull[0] = _RIDGE
+    chosen = known.features[:, 0, :].astype(np.float64)
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = flat.reshape(start.shape)
+        scores = known.scores(weights)
+        best = scores.max(axis=1, keepdims=True)
+        exponentials = np.where(empty, 0.0, np.exp(scores - best))
+        total = exponentials.sum(axis=1, keepdims=True)
+        value = float((np.log(total) + best - scores[:, :1]).mean())
+        shares = (exponentials / total).astype(np.float32)
+        slope = np.einsum("qc,qcf->qf", shares, known.features) - chosen  # [questions, features]
+        away = weights - start
+        gradient = known.gates.T @ slope / len(slope) + pull * away
+        return value + 0.5 * float((pull * away**2).sum()), gradient.ravel()
+
+    solution = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    weights: NDArray[np.float64] = solution.x.reshape(start.shape)
+    return weights
+
+
+@dataclass
+class BlendRecipe:
+    """Members prepared one by one, weights learned on the validation questions, members finished."""
+
+    members: dict[str, Recipe]
+    weights: NDArray[np.float64] | None = field(default=None, init=False)
+    notes: list[str] = field(default_factory=list, init=False)
+
+    def prepare(self, task: Task) -> Blend:
+        left = len(self.members)
+        models = []
+        for recipe in self.members.values():
+            models.append(recipe.prepare(task.hurried(0.8 / left)))
+            left -= 1
+        blend = Blend(models, None, np.bincount(task.validation.train.items, minlength=task.split.log.n_items))
+        choices = choice_sets(blend, task.validation.sample(_QUESTIONS, task.seed))
+        self.weights = blend.weights = self._choose(choices, blend.weights)
+        return blend
+
+    def finish(self, task: Task) -> Blend:
+        models = [recipe.finish(task) for recipe in self.members.values()]
+        support = np.bincount(task.split.train.items, minlength=task.split.log.n_items)
+        return Blend(models, self.weights, support)
+
+    def _choose(self, choices: Choices, start: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Learned weights, unless cross-validation says that a member alone, or equal weights, do better."""
+        rivals = {"equal weights": start}
+        for place, name in enumerate(self.members):
+            alone = np.zeros_like(start)
+            alone[0, 2 * place] = 1.0
+            rivals[name] = alone
+        figures = {name: float(choices.ndcg(weights).mean()) for name, weights in rivals.items()}
+        halves = np.arange(len(choices.ids)) % 2 == 0
+        learned = np.concatenate(
+            [choices.select(~half).ndcg(fit_weights(choices.select(half), start)) for half in (halves, ~halves)]
+        )
+        figures["blend, cross-validated"] = float(learned.mean())
+        self.notes = [f"validation ndcg@20 {value:.4f} {name}" for name, value in figures.items()]
+        best = max(rivals, key=lambda name: figures[name])
+        if figures[best] > figures["blend, cross-validated"]:
+            self.notes.append(f"kept {best}: the learned weights do not do better")
+            return rivals[best]
+        return fit_weights(choices, start)

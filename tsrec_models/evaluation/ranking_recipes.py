@@ -1,0 +1,37 @@
+"""The models that `tsrec evaluate ranking` knows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from tsrec_models.base import ModelError
+from tsrec_models.evaluation.ranking_blend import BlendRecipe
+from tsrec_models.evaluation.ranking_models import COUNTING, Recipe
+from tsrec_models.evaluation.ranking_neural import NEURAL, NeuralRecipe
+
+__all__ = ["BLENDED", "RECIPES", "recipe"]
+
+#: Members of the blend, the cheap ones first: what they leave of the time goes to the networks.
+BLENDED = ("popularity-decayed", "item-to-item", "rules", "session-knn", "gru", "transformer")
+
+
+def _blend() -> Recipe:
+    return BlendRecipe({name: recipe(name) for name in BLENDED})
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    **COUNTING,
+    **{kind: partial(NeuralRecipe, kind) for kind in NEURAL},
+    "blend": _blend,
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of a model by name.
+
+    Raises ModelError, listing the names, if there is none.
+    """
+    if name not in RECIPES:
+        raise ModelError(f"no model {name!r}; known are {', '.join(RECIPES)}")
+    return RECIPES[name]()
