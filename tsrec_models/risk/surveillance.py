@@ -10,7 +10,7 @@
 >>> signals = watch.update(batch).signals(account_name="acc-{}".format, symbol_name="SYM-{}".format)
 >>> book = AlertBook(watch.settings.rules())
 >>> [(a.kind, a.severity, a.source) for s in signals for a in book.observe(s)]
-[('wash_trade', 'warning', 'trades:0:1'), ('wash_trade', 'critical', 'trades:0:3')]
+[('wash_trade', 'warning', 'trades:0:3'), ('wash_trade', 'critical', 'trades:0:5')]
 """
 
 from __future__ import annotations

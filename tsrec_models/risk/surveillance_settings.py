@@ -140,9 +140,9 @@ class Settings:
     wash_window_s: float = 60.0
     wash_lag_s: float = 5.0
     wash_price_bps: float = 5.0
-    wash_size_tolerance: float = 1e-3
-    wash_raise: float = 5.0
-    wash_critical: float = 9.0
+    wash_size_tolerance: float = 1e-6
+    wash_raise: float = 5.25
+    wash_critical: float = 10.0
     structuring_limit: float = 10_000.0
     structuring_band: float = 0.10
     structuring_min: int = 3

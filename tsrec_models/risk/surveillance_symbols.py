@@ -24,6 +24,8 @@ _WINDOW, _LEG = 10, 5
 _PRIOR_WINDOWS, _CLIP = 10.0, 16.0
 #: The tail is fitted on the largest hundredth of the orders, on at least twenty of them.
 _TAIL_SHARE, _TAIL_LEAST = 0.01, 20.0
+#: Sizes of orders fall as a power of about 1.5 in every market looked at (Gopikrishnan et al. 2000): worth 40 of them.
+_TAIL_INDEX, _TAIL_WEIGHT = 1.5, 40.0
 _REFIT_EVERY = 64
 _DAY_S = 86_400.0
 #: Orders are forgotten by halves.
@@ -125,9 +127,10 @@ def _refit_tail(p: Any, sym: Table, s: int) -> None:
             break
         b -= 1
     spread = (logs / k - b) / 4 * math.log(2.0)  # mean log excess over the lower edge of bin b
+    spread = (k * spread + _TAIL_WEIGHT / _TAIL_INDEX) / (k + _TAIL_WEIGHT)
     base = 2.0 ** ((b - TAIL_BINS // 2) / 4)
     wanted = k / (sym[s].orders * sym[s].large_share)
-    sym[s].large_from = base * max(1.0, wanted) ** min(2.0, max(0.1, spread))
+    sym[s].large_from = base * max(1.0, wanted) ** spread
 
 
 @njit(cache=True)

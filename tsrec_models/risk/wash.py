@@ -21,10 +21,13 @@ from tsrec_models.risk.surveillance_state import PAIRS, RECENT_SIZES, RING, SIZE
 __all__ = ["count_size", "digits", "size_bin", "size_share", "wash"]
 
 _KIND = 1
+#: A washer's two prices differ by a fifth of the tolerance on average.
+_PRICE_TIGHTNESS = 5.0
 #: Share of a washer's trades that find their pair.
 _PAIRED_SHARE = 0.5
 #: One order in ten has a size not counted yet; such are spread over the numbers of its significant digits, of which
-#: there are 9, 90, 900 … in each of some four decades. So 0.5 is a size to expect, and 0.7132 is not.
+#: there are 9, 90, 900 … in each of some four decades. So 0.5 is a size to expect, 0.7132 is not. What lies within the
+#: tolerance of a size is about as likely as the tolerance is wide: half the sizes of a market lie within one octave.
 _UNSEEN, _DECADES = 0.1, 4.0
 #: Orders that must have been counted before counts say more than that.
 _PRIOR_TOTAL = 60.0
@@ -32,7 +35,8 @@ _MOST_DIGITS = 5
 #: Sizes are forgotten by halves, so that a share is that of the latest some tens of thousands of orders.
 _SIZE_MEMORY = 65_536.0
 #: One pair says at most this much, and a miss this little: closing a position is a pair too, and honest.
-_MOST, _LEAST = 5.5, -0.3
+_MOST, _LEAST = 6.0, -1.0
+_LOG10_E = math.log10(math.e)
 #: After so many windows without a pair or a miss, a score starts again at zero.
 _MEMORY_WINDOWS = 10.0
 
@@ -84,7 +88,8 @@ def size_share(sym: Table, s: int, quantity: float, tolerance: float, own: int, 
     for k in range(RECENT_SIZES):
         recent += abs(sym[s].recent_sizes[k] - quantity) <= tolerance * quantity
     seen = max(seen, recent / RECENT_SIZES)
-    return float((1 - _UNSEEN) * seen + _UNSEEN / (_DECADES * 9.0 * 10.0 ** (digits(quantity) - 1)))
+    exact = 1.0 / (_DECADES * 9.0 * 10.0 ** (digits(quantity) - 1))
+    return float((1 - _UNSEEN) * seen + _UNSEEN * max(exact, tolerance))
 
 
 @njit(cache=True)
@@ -114,16 +119,6 @@ def _could_pair(p: Any, acc: Table, g: int, slot: int, s: int, side: int, price:
         and abs(ts - row.ring_ts[slot]) <= p.wash_window_s
         and abs(price - row.ring_price[slot]) <= p.wash_price * price
     )
-
-
-@njit(cache=True)
-def _closer(p: Any, acc: Table, g: int, s: int, side: int, price: float, ts: float, lag: float) -> int:
-    """How many orders that could have been a pair were at least as close in time: each was a chance of one."""
-    n = 0
-    for slot in range(RING):
-        if abs(ts - acc[g].ring_ts[slot]) <= lag and _could_pair(p, acc, g, slot, s, side, price, ts):
-            n += 1
-    return n
 
 
 @njit(cache=True)
@@ -167,17 +162,21 @@ def wash(
     acc[g].wash_ts = ts
     own, own_total = _own(acc, g, s, quantity, p.wash_size)
     share = size_share(sym, s, quantity, p.wash_size, own, own_total)
+    expected = candidates * share  # chance pairs within the window
     if slot < 0:
         if is_new:
-            chance = min(_PAIRED_SHARE, candidates * share)
-            acc[g].wash_score += max(_LEAST, math.log10((1 - _PAIRED_SHARE) / (1 - chance)))
+            odds = min(0.0, math.log10(1 - _PAIRED_SHARE) + expected * _LOG10_E)
+            acc[g].wash_score += odds
             if acc[g].wash_score <= 0.0:
                 acc[g].wash_score, acc[g].wash_pairs, acc[g].raised[_KIND] = 0.0, 0, 0
         return 0
-    chance = min(_PAIRED_SHARE, _closer(p, acc, g, s, side, price, ts, lag) * share)
-    odds = math.log10(_PAIRED_SHARE / chance)
-    # How much likelier this lag is for a washer (exponential) than for a chance pair (uniform over the window).
-    odds += math.log10(p.wash_window_s / p.wash_lag_s) - lag / p.wash_lag_s * math.log10(math.e)
+    # Density of the lag to the closest pair: exponential for a washer, that of a Poisson process for chance.
+    rate = expected / p.wash_window_s
+    odds = math.log10(_PAIRED_SHARE / (p.wash_lag_s * rate)) - (lag / p.wash_lag_s - lag * rate) * _LOG10_E
+    # A washer has no reason for a difference in price, chance spreads it over the tolerance. Equal prices say nothing:
+    # where the tick is coarse they are the rule.
+    apart = abs(price / acc[g].ring_price[slot] - 1.0) / p.wash_price * _PRICE_TIGHTNESS
+    odds += min(0.0, math.log10(_PRICE_TIGHTNESS) - apart * _LOG10_E)
     acc[g].wash_score = max(0.0, acc[g].wash_score + min(_MOST, max(_LEAST, odds)))
     acc[g].ring_paired[slot] = 1
     k = acc[g].wash_pairs % PAIRS
