@@ -26,7 +26,8 @@ class BatchTopic:
     partitions: what the topic is created with, and what it must have. dialect: foreign field names and units.
     lateness_s: how long after the newest event time of its partition an event still counts; None: always.
     max_ahead_s: an event time further ahead of the record's own timestamp is a mistake of the sender, and would push
-    the watermark past every other event; it goes to the dead letters.
+    the watermark past every other event; it goes to the dead letters. max_records: larger batches are cut, so that
+    agents learn from the first events of a backlog before they answer the last.
     """
 
     name: str
@@ -36,6 +37,7 @@ class BatchTopic:
     lateness_s: float | None = None
     max_ahead_s: float = 86_400.0
     tombstones: bool = False
+    max_records: int | None = None
 
     def decode(self, values: Spans) -> Columns:
         """Columns of a batch of record values, with the errors of the bad ones."""
@@ -117,6 +119,10 @@ class Batch:
     def only(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Batch:
         """The records at `rows` (indices or a mask); what is sent or rejected there is so here too."""
         return Batch(self.topic, self.records.take(rows), self.columns.take(rows), self.outgoing, self.rejected)
+
+    def fresh_copy(self) -> Batch:
+        """The same records, with nothing sent yet: each agent of a topic gets one."""
+        return Batch(self.topic, self.records, self.columns)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Batch:
         """The records at `rows` (indices or a mask), with nothing sent yet."""

@@ -16,6 +16,8 @@ from typing import Any
 
 from faust.types import TP
 
+from stream_app.state.epochs import epoch_headers
+from stream_app.transport.outbox import Allowed
 from topics.spans import Spans
 
 __all__ = ["Checkpoint", "Gate"]
@@ -106,8 +108,13 @@ class Checkpoint:
                 done = await consumer.commit_now(offsets, start_new_transaction)
             else:
                 await app.outbox.flush()
-                await self._send_rows(rows)
+                refused = app.outbox.refused
+                await self._send_rows(rows, allowed=consumer.still_owner)
                 await app.outbox.flush()
+                if app.outbox.refused > refused:
+                    logger.warning("checkpoint given up: the group has given this worker's partitions to another")
+                    self._give_back(rows)
+                    return False
                 done = await consumer.commit_now(offsets, start_new_transaction)
         except asyncio.CancelledError:
             self._give_back(rows)
@@ -134,7 +141,7 @@ class Checkpoint:
             if shard.partition in partitions
         ]
 
-    async def _send_rows(self, rows: Iterable[TakenRows]) -> None:
+    async def _send_rows(self, rows: Iterable[TakenRows], allowed: Allowed | None = None) -> None:
         for table, shard, keys, values in rows:
             topic, partition = table.changelog_topic_name, shard.partition
             await self._app.outbox.send(
@@ -142,9 +149,11 @@ class Checkpoint:
                 partition,
                 keys,
                 values,
+                headers=epoch_headers(table.epoch(partition, self._app.consumer_generation_id), len(keys)),
                 source=TP(topic, partition),
                 in_checkpoint=True,
                 acknowledged=table.set_persisted,
+                allowed=allowed,
             )
 
     @staticmethod

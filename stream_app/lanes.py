@@ -36,7 +36,6 @@ class _Work:
     topic: BatchTopic
     records: RecordBatch
     handlers: list[tuple[str, Handler]]
-    generation: int
 
 
 class Lanes:
@@ -53,14 +52,13 @@ class Lanes:
     async def put(self, tp: TP, topic: BatchTopic, records: RecordBatch, handlers: list[tuple[str, Handler]]) -> None:
         """Queue a batch in the lane of its partition; waits while the lane is full."""
         consumer = self._app.consumer
-        if self._paused or not consumer.begin_batch(tp, records):
+        if not consumer.begin_batch(tp, records) or self._paused:
             return
-        generation = consumer.ranges[tp].generation
         queue = self._queues.get(tp.partition)
         if queue is None:
             queue = self._queues[tp.partition] = asyncio.Queue(DEPTH)
             self._tasks[tp.partition] = asyncio.get_running_loop().create_task(self._run(queue))
-        await queue.put(_Work(tp, topic, records, handlers, generation))
+        await queue.put(_Work(tp, topic, records, handlers))
 
     async def drain(self) -> None:
         """Drop what waits (it is delivered again after the rebalance); `resume` lets batches in again."""
@@ -95,12 +93,11 @@ class Lanes:
     async def _process(self, work: _Work) -> None:
         consumer = self._app.consumer
         async with self._gate.batch():
-            tracker = consumer.ranges.get(work.tp)
-            if self._paused or tracker is None or tracker.generation != work.generation:
+            if self._paused or not consumer.is_current(work.tp, work.records):
                 return
             if len(work.records):
                 await self._handle(work)
-            consumer.finish_batch(work.tp, work.records, work.generation)
+            consumer.finish_batch(work.tp, work.records)
 
     async def _handle(self, work: _Work) -> None:
         app, records = self._app, work.records
@@ -119,9 +116,13 @@ class Lanes:
         if not good.all():
             rows = np.flatnonzero(good)
             records, columns = records.take(rows), columns.take(rows)
-        if len(records):
+        step = work.topic.max_records or len(records)
+        for begin in range(0, len(records), max(step, 1)):
+            batch = Batch(work.topic, records, columns)
+            if step < len(records):
+                batch = batch.take(np.arange(begin, min(begin + step, len(records))))
             for name, handler in work.handlers:
-                await self._attempt(name, handler, Batch(work.topic, records, columns))
+                await self._attempt(name, handler, batch.fresh_copy())
 
     async def _attempt(self, name: str, handler: Handler, batch: Batch) -> None:
         """Run the agent over the batch; if it raises, take back what it changed and find the record it is."""

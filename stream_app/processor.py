@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import faust
@@ -15,6 +18,7 @@ from stream_app.errors import StateError
 from stream_app.event_time import EventTime
 from stream_app.lanes import Handler, Lanes
 from stream_app.metrics import Metrics
+from stream_app.preflight import preflight
 from stream_app.rehearsal import NOWHERE, rehearsal_batch
 from stream_app.state.table import Table
 from stream_app.transport.builder import build_batches
@@ -23,6 +27,8 @@ from stream_app.transport.topic import BatchSchema
 from topics.dialect import Dialect
 
 __all__ = ["Processor"]
+
+logger = logging.getLogger(__name__)
 
 #: Batches that wait between the consumer and the lanes, before the consumer stops fetching that partition.
 QUEUE_BATCHES = 4
@@ -93,6 +99,13 @@ class Processor(faust.App):  # type: ignore[misc]
         self._compression = compression
         self.checkpoint = Checkpoint(self, on_done=self.metrics.checkpoint_done)
         self.lanes = Lanes(self, self.checkpoint)
+        #: Topic -> settings it is made with, where this worker makes it.
+        self.topic_configs: dict[str, dict[str, str]] = {}
+        #: Topic -> largest record batch the broker takes; filled before anything is sent.
+        self.max_message_bytes: dict[str, int] = {}
+        #: What this worker cannot go on from; set once, with `failed`.
+        self.failure: BaseException | None = None
+        self.failed = asyncio.Event()
         self.outbox: Outbox = Outbox(self, batch_bytes=batch_bytes, compression=compression)
 
     # -- declaring
@@ -106,12 +119,19 @@ class Processor(faust.App):  # type: ignore[misc]
         dialect: Dialect | None = None,
         lateness_s: float | None = None,
         tombstones: bool = False,
+        max_records: int | None = None,
     ) -> BatchTopic:
         """A topic to read in batches, or to send batches to. Declaring it twice gives the same one."""
         if name not in self.batch_topics:
             count = partitions or self.conf.topic_partitions
             self.batch_topics[name] = BatchTopic(
-                name, type, count, dialect=dialect, lateness_s=lateness_s, tombstones=tombstones
+                name,
+                type,
+                count,
+                dialect=dialect,
+                lateness_s=lateness_s,
+                tombstones=tombstones,
+                max_records=max_records,
             )
         return self.batch_topics[name]
 
@@ -224,7 +244,32 @@ class Processor(faust.App):  # type: ignore[misc]
         self.event_time.restore(dict(metadata))
         self.metrics.rebalances.inc()
         self.lanes.resume()
+        logger.info("worker ready: %s", _summary(self.consumer.ranges) or "no partitions, others have them all")
+
+    async def on_first_start(self) -> None:
+        await super().on_first_start()
+        await preflight(self)
+
+    async def leave_group(self) -> None:
+        """Tell the coordinator that this worker is gone, so that its partitions are given to another at once."""
+        if self._consumer is not None:
+            await self._consumer.leave_group()
+
+    def _crash(self, reason: BaseException) -> None:
+        """Called for a crash of this app or of anything in it, in any thread."""
+        super()._crash(reason)
+        if self.failure is None:
+            self.failure = reason
+            self.loop.call_soon_threadsafe(self.failed.set)
 
     async def on_stop(self) -> None:
         await super().on_stop()
         await self.lanes.close()
+
+
+def _summary(tps: Iterable[TP]) -> str:
+    """`clicks 0 2, trades 1`."""
+    by_topic: dict[str, list[int]] = defaultdict(list)
+    for tp in sorted(tps):
+        by_topic[tp.topic].append(tp.partition)
+    return ", ".join(f"{topic} {' '.join(map(str, partitions))}" for topic, partitions in by_topic.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,10 +13,13 @@ from faust.tables.base import Collection
 
 from stream_app.errors import StateError
 from stream_app.state.columns import Columns, ColumnSource, Layout
+from stream_app.state.epochs import EpochGuard
 from stream_app.state.shard import Shard
 from topics.spans import Spans
 
 __all__ = ["Table"]
+
+logger = logging.getLogger(__name__)
 
 #: Record batches that Faust collects before it applies them. At 1 it would go on consuming the changelogs of active
 #: partitions after recovery, and apply our own writes to us.
@@ -32,7 +36,7 @@ class Table(Collection):  # type: ignore[misc]
     order of the numbers that `Shard.fresh` and `advance` take. partitions: as the sources have. retention_s: rows are
     evicted when event time has gone on for so long after their last event; None keeps them. changelog_schema: the
     Faust schema under which a changelog message is one record batch (`.topic .partition .offsets .keys .values
-    .next_offset`).
+    .header_spans .next_offset`).
 
     Readable as they are: `recovered_rows`, `recovery_s`, `shards`; properties `rows`, `nbytes`.
     """
@@ -68,6 +72,7 @@ class Table(Collection):  # type: ignore[misc]
         self.recovered_rows = 0
         self.recovery_s = 0.0
         self._persisted: dict[int, int] = {}
+        self._epochs: dict[int, EpochGuard] = {}
         self._assigned: set[int] = set()
         self._failure: Exception | None = None
         self._crashing: asyncio.Task[None] | None = None
@@ -152,6 +157,13 @@ class Table(Collection):  # type: ignore[misc]
         """Forgets a shard; if the partition is assigned again, it is read back from the changelog."""
         self.shards.pop(partition, None)
         self._persisted.pop(partition, None)
+        self._epochs.pop(partition, None)
+
+    def epoch(self, partition: int, generation: int) -> int:
+        """What our own rows are marked with: the group's generation, or the highest epoch met if that is higher (the
+        group was forgotten by the broker and began again at 1)."""
+        guard = self._epochs.get(partition)
+        return generation if guard is None else max(generation, guard.highest)
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
         """Applies changelog messages, each a record batch, during recovery and on standbys.
@@ -182,6 +194,10 @@ class Table(Collection):  # type: ignore[misc]
         keys, values = records.keys, records.values
         held = self._persisted.get(partition, -1)
         new = records.offsets > held
+        stale = self._epochs.setdefault(partition, EpochGuard()).stale(records.header_spans)
+        if stale.any():
+            self.log.warning("%s [%s]: %s rows of a replaced owner passed over", records.topic, partition, stale.sum())
+        new &= ~stale
         if not new.all():
             keys, values = keys.take(new), values.take(new)
         self.shard(partition).apply(keys, values)
@@ -192,8 +208,9 @@ class Table(Collection):  # type: ignore[misc]
         now = time.monotonic()
         if self.recovered_rows and (done or now - self._progress_at >= PROGRESS_S):
             self._progress_at = now
-            self.log.info(
-                "%s %s rows (%.0f rows/s of applying), %s keys, %.1f MB",
+            logger.info(
+                "table %s: %s %s rows (%.0f rows/s of applying), %s keys, %.1f MB",
+                self.name,
                 "recovered" if done else "recovering:",
                 f"{self.recovered_rows:,}",
                 self.recovered_rows / max(self.recovery_s, 1e-9),
@@ -234,6 +251,7 @@ class Table(Collection):  # type: ignore[misc]
         """Forgets everything; the changelog has it."""
         self.shards.clear()
         self._persisted.clear()
+        self._epochs.clear()
 
     def info(self) -> Mapping[str, Any]:
         """Arguments that make the same table again."""

@@ -126,7 +126,7 @@ class EncodedBatch(BatchBuilder):
         self._producer = (producer_id, producer_epoch, base_sequence)
         self._buffer = None
 
-    def _build(self) -> bytearray:
+    def _build(self) -> Any:
         if self._buffer is None:
             raw = self._raw
             header = (self._attributes, self._records - 1, *self._times, *self._producer, self._records)

@@ -5,11 +5,12 @@ Stock topics of the same app go on message by message, with Faust's own acknowle
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
@@ -18,6 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from stream_app.transport.fetching import hand_over_batches
+from stream_app.transport.lease import Lease
 from stream_app.transport.ranges import RangeTracker
 from stream_app.transport.records import RecordBatch
 
@@ -40,12 +42,45 @@ class _ReadOffsets(defaultdict[TP, "int | None"]):
         return None if self._consumer.is_batch_topic(tp.topic) else super().__getitem__(tp)
 
 
+class Sought(NamedTuple):
+    """A seek to the committed offsets: batches read after it carry its number."""
+
+    number: int
+    offsets: dict[TP, int | None]  # None: nothing committed, read from where the reset policy says
+    metadata: dict[TP, str]
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to the broker."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.sought = Sought(0, {}, {})
+        self.lease = Lease(self.app.conf.broker_session_timeout)
+
     async def on_start(self) -> None:
         await super().on_start()
-        hand_over_batches(self._ensure_consumer(), self.consumer.is_batch_topic)
+        consumer = self._ensure_consumer()
+        hand_over_batches(consumer, self.consumer.is_batch_topic, lambda: self.sought.number)
+        self._renew_lease_by_heartbeats(consumer._coordinator)
+
+    def _renew_lease_by_heartbeats(self, coordinator: Any) -> None:
+        heartbeat = coordinator._do_heartbeat
+
+        async def heartbeat_and_renew() -> bool:
+            asked_at, member = self.lease.now(), coordinator.member_id
+            answered: bool = await heartbeat()
+            if coordinator.member_id != member:
+                self.lease.revoke()
+            elif answered:
+                self.lease.renew(asked_at)
+            return answered
+
+        coordinator._do_heartbeat = heartbeat_and_renew
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.lease.renew(self.lease.now())
+        await super().on_partitions_assigned(assigned, generation_id)
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -76,14 +111,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return False
         return True
 
-    async def committed_metadata(self, tps: list[TP]) -> dict[TP, str]:
-        """The metadata that was committed with the offsets of `tps`."""
-        return dict(await self.call_thread(self._committed_metadata, tps))
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Seek what is assigned to its committed offsets; changelogs, which are not committed, stay where they are."""
+        offsets: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        return offsets
 
-    async def _committed_metadata(self, tps: list[TP]) -> dict[TP, str]:
-        coordinator = self._ensure_consumer()._coordinator
-        found = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in tps])
-        return {TP(tp.topic, tp.partition): committed.metadata for tp, committed in found.items()}
+    async def _seek_to_committed(self) -> Mapping[TP, int | None]:
+        """aiokafka's own leaves a partition without committed offset where it is, though its batches were dropped."""
+        consumer = self._ensure_consumer()
+        wanted = [tp for tp in consumer.assignment() if not self.consumer._is_changelog_tp(tp)]
+        found = await consumer._coordinator.fetch_committed_offsets(wanted)
+        offsets: dict[TP, int | None] = {}
+        metadata: dict[TP, str] = {}
+        waiting = []
+        # From here to the new number without a pause: no batch may be read between.
+        for tp in set(wanted) & set(consumer.assignment()):
+            committed = found.get(tp)
+            if committed is not None and committed.offset >= 0:
+                consumer._fetcher.seek_to(tp, committed.offset)
+                offsets[TP(*tp)], metadata[TP(*tp)] = committed.offset, committed.metadata
+            else:
+                waiting.append(consumer._fetcher.request_offset_reset([tp], consumer._fetcher._default_reset_strategy))
+                offsets[TP(*tp)] = None
+        self.sought = Sought(self.sought.number + 1, offsets, metadata)
+        await asyncio.gather(*waiting)
+        return offsets
 
     async def _highwaters(self, partitions: list[TP]) -> Mapping[TP, int]:
         """End offsets asked of the broker (the last stable ones under read_committed).
@@ -102,6 +154,7 @@ class Consumer(driver.Consumer):
         self.ranges: dict[TP, RangeTracker] = {}
         #: What is committed beside an offset: the newest event time up to it.
         self.metadata: dict[TP, str] = {}
+        self._seek_number = 0
         super().__init__(*args, **kwargs)
         self._read_offset = _ReadOffsets(self)
 
@@ -127,25 +180,67 @@ class Consumer(driver.Consumer):
         if not isinstance(message.value, RecordBatch):
             super().track_message(message)
 
-    def begin_batch(self, tp: TP, batch: RecordBatch) -> bool:
-        """Take `batch` into the books; False for one from before a seek, which will come again in its place."""
-        return self.ranges.setdefault(tp, RangeTracker()).delivered(batch.fetch_offset, batch.next_offset)
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """What the next poll brings. What comes while a rebalance is on is dropped: the seek that ends it brings it
+        again. (Faust's own seeks there and then, which would take positions back in the middle of a checkpoint.)"""
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        for tp, record in self.scheduler.iterate(records or {}):
+            if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if active is None or tp in active or tp in self._buffered_partitions:
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._to_message(tp, record)
 
-    def finish_batch(self, tp: TP, batch: RecordBatch, generation: int) -> None:
-        """`batch` and its outputs are done; its offsets may be committed once all before them are."""
+    def begin_batch(self, tp: TP, batch: RecordBatch) -> bool:
+        """Take `batch` into the books; False for one read before a seek, which comes again in its place."""
+        if batch.seek > self._seek_number:
+            self._take_up(self._thread.sought)
         tracker = self.ranges.get(tp)
-        if tracker is not None and tracker.generation == generation:
-            tracker.finished(batch.next_offset)
+        if tracker is None or batch.seek != tracker.generation:
+            return False
+        gap = tracker.delivered(batch.fetch_offset, batch.next_offset)
+        if gap > 0:
+            logger.warning(
+                "%s:%s: offsets %s to %s are gone, the broker has deleted them (retention); going on after them",
+                *tp, batch.fetch_offset - gap, batch.fetch_offset - 1,
+            )  # fmt: skip
+        elif gap < 0:
+            logger.warning(
+                "%s:%s ends before offset %s, where this group was: was the topic made anew? Rows that know higher "
+                "offsets take no events until these come; use another application id to begin afresh",
+                *tp, batch.fetch_offset - gap,
+            )  # fmt: skip
+        return True
+
+    def finish_batch(self, tp: TP, batch: RecordBatch) -> None:
+        """`batch` and its outputs are done; its offsets may be committed once all before them are."""
+        if self.is_current(tp, batch):
+            self.ranges[tp].finished(batch.next_offset)
+
+    def is_current(self, tp: TP, batch: RecordBatch) -> bool:
+        """Whether no seek or revocation has made `batch` void."""
+        tracker = self.ranges.get(tp)
+        return tracker is not None and tracker.generation == batch.seek
 
     async def perform_seek(self) -> None:
         """To the committed offsets: what was in flight is delivered again from there."""
         await super().perform_seek()
-        tps = [tp for tp in self.assignment() if self.is_batch_topic(tp.topic) and not self._is_changelog_tp(tp)]
-        for tp in tps:
-            self.ranges.setdefault(tp, RangeTracker()).reset(self._committed_offset[tp])
+        self._take_up(self._thread.sought)
+
+    def _take_up(self, sought: Sought) -> None:
+        """Begin the books anew at the offsets of a seek."""
+        if sought.number <= self._seek_number:
+            return
+        self._seek_number = sought.number
+        self.ranges = {
+            tp: RangeTracker(offset, sought.number)
+            for tp, offset in sought.offsets.items()
+            if self.is_batch_topic(tp.topic)
+        }
         on_seek = getattr(self.app, "on_positions_set", None)
         if on_seek is not None:
-            on_seek(await self._thread.committed_metadata(tps) if tps else {})
+            on_seek({tp: text for tp, text in sought.metadata.items() if tp in self.ranges})
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
@@ -175,20 +270,20 @@ class Consumer(driver.Consumer):
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
         checkpoint = getattr(self.app, "checkpoint", None)
         if checkpoint is None:
-            return await super()._commit_offsets(offsets, start_new_transaction)
+            return await self.commit_now(dict(offsets), start_new_transaction)
         done: bool = await checkpoint.run(self, dict(offsets), start_new_transaction)
         return done
 
     async def commit_now(self, offsets: dict[TP, int], start_new_transaction: bool) -> bool:
         """The commit itself, as Faust does it: flush what stock topics sent, then offsets (or the transaction)."""
-        return await super()._commit_offsets(offsets, start_new_transaction)
+        done: bool = await super()._commit_offsets(offsets, start_new_transaction)
+        return done
 
     async def wait_empty(self) -> None:
         """Before partitions are given up: queued batches are dropped, running ones finish, and what is done is kept."""
         checkpoint = getattr(self.app, "checkpoint", None)
-        if checkpoint is None:
-            return await super().wait_empty()
-        await checkpoint.drain()
+        if checkpoint is not None:
+            await checkpoint.drain()
         stock: Iterable[Any] = [m for m in self._unacked_messages if not isinstance(m.value, RecordBatch)]
         self._unacked_messages.clear()
         self._unacked_messages.update(stock)
@@ -196,7 +291,30 @@ class Consumer(driver.Consumer):
             await super().wait_empty()
         else:
             await self.commit_and_end_transactions()
-        return None
+
+    async def commit_and_end_transactions(self) -> None:
+        """The last checkpoint before partitions are given up.
+
+        Faust's `commit` does nothing but wait while another one runs: that one was cut before the last batches ended.
+        """
+        while self._commit_fut is not None:
+            await self.maybe_wait_for_commit_to_finish()
+        await super().commit_and_end_transactions()
+
+    async def leave_group(self) -> None:
+        """Leave without committing."""
+        thread = self._thread
+        coordinator = thread._ensure_consumer()._coordinator
+        leaving = asyncio.run_coroutine_threadsafe(coordinator._maybe_leave_group(), thread.thread_loop)
+        await asyncio.wrap_future(leaving)
+
+    async def still_owner(self) -> bool:
+        """Whether rows may be written: waits out a broker that is away, False once the group has given us up."""
+        while not self._thread.lease.valid:
+            if self.app.rebalancing or self.should_stop:
+                return False
+            await asyncio.sleep(0.05)
+        return True
 
     def lag(self, tp: TP) -> int | None:
         """Records between the committed position and the end of the partition, where both are known."""

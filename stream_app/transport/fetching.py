@@ -41,6 +41,7 @@ class RawPartitionRecords:
         *,
         check_crcs: bool,
         read_committed: bool,
+        seek: Callable[[], int],
     ) -> None:
         self.tp = tp
         self.raw = raw
@@ -49,6 +50,7 @@ class RawPartitionRecords:
         self.next_fetch_offset = fetch_offset
         self.check_crcs = check_crcs
         self.read_committed = read_committed
+        self.seek = seek
         self.received_s = time.time()
         self._iterator = self._scan()
 
@@ -79,7 +81,9 @@ class RawPartitionRecords:
             position = stop
         # Set before the batch leaves, since the fetcher moves its position there when the iteration ends.
         self.next_fetch_offset = next_offset
-        yield scanner.finish(self.tp.topic, self.tp.partition, self.fetch_offset, next_offset, self.received_s)
+        yield scanner.finish(
+            self.tp.topic, self.tp.partition, self.fetch_offset, next_offset, self.received_s, self.seek()
+        )
 
     def _skipped(self, header: tuple[int, ...], position: int, stop: int, aborted_producers: set[int]) -> bool:
         """Control batches and, for read_committed, the batches of aborted transactions."""
@@ -100,11 +104,14 @@ class RawPartitionRecords:
         return key is not None and ControlRecord.parse(key) == ABORT_MARKER
 
 
-def hand_over_batches(consumer: AIOKafkaConsumer, wants_batches: Callable[[str], bool]) -> None:
+def hand_over_batches(
+    consumer: AIOKafkaConsumer, wants_batches: Callable[[str], bool], seek: Callable[[], int]
+) -> None:
     """Make the fetcher of `consumer` return `RecordBatch` objects for the topics that `wants_batches` names.
 
     The fetcher parses a response and stores a FetchResult a partition; for our topics what it stored is replaced by
-    one over the same bytes. Nothing has been iterated by then, so no record is parsed twice.
+    one over the same bytes. Nothing has been iterated by then, so no record is parsed twice. `seek` is the number of
+    the last seek, which goes with each batch.
     """
     fetcher = consumer._fetcher
     client = fetcher._client
@@ -148,6 +155,7 @@ def hand_over_batches(consumer: AIOKafkaConsumer, wants_batches: Callable[[str],
                     result._partition_records.next_fetch_offset,
                     check_crcs=fetcher._check_crcs,
                     read_committed=fetcher._isolation_level == READ_COMMITTED,
+                    seek=seek,
                 )
         return wake_up
 

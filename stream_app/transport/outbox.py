@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from numpy.typing import NDArray
 
 from stream_app.transport.builder import EncodedBatch, build_batches
 from topics.spans import Spans
 
-__all__ = ["Acknowledged", "Outbox"]
+__all__ = ["Acknowledged", "Allowed", "Outbox"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two attempts while the broker is away, after aiokafka's own attempts have ended.
+_RETRY_S = 1.0
 
 #: Called with (partition, offset of the last record) when the broker has acknowledged a batch.
 Acknowledged = Callable[[int, int], None]
+
+#: Asked before each batch that only the owner of a partition may write; False drops it.
+Allowed = Callable[[], Awaitable[bool]]
+
+
+class _Item(NamedTuple):
+    batch: EncodedBatch
+    acknowledged: Acknowledged | None
+    allowed: Allowed | None
 
 
 @dataclass(slots=True)
 class _Line:
     """The batches of one topic partition by one producer; one task sends them one after another."""
 
-    queue: deque[tuple[EncodedBatch, Acknowledged | None]] = field(default_factory=deque)
+    queue: deque[_Item] = field(default_factory=deque)
     task: asyncio.Task[None] | None = None
     put: int = 0
     acknowledged: int = 0
@@ -54,6 +70,8 @@ class Outbox:
         self.queued_bytes = 0
         self.sent_records = 0
         self.failure: BaseException | None = None
+        #: Batches dropped because they were no longer allowed.
+        self.refused = 0
 
     async def send(
         self,
@@ -67,11 +85,13 @@ class Outbox:
         source: TopicPartition | None = None,
         in_checkpoint: bool = False,
         acknowledged: Acknowledged | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         """Queue records for one partition.
 
         source: the input partition they came from; under exactly_once it names the transaction they belong to.
         in_checkpoint: they belong to the transaction that is being committed, so they are not held back.
+        allowed: asked right before each batch goes out; batches it refuses are dropped and counted in `refused`.
 
         Raises:
             the error of an earlier send, if the broker refused it: the worker must not go on as if it had gone out.
@@ -83,7 +103,8 @@ class Outbox:
         producer = self._app.producer_for(source)
         batches = list(
             build_batches(
-                keys, values, timestamps_ms, headers=headers, max_bytes=self._batch_bytes,
+                keys, values, timestamps_ms, headers=headers,
+                max_bytes=min(self._batch_bytes, self._app.max_message_bytes.get(topic, self._batch_bytes)),
                 compression=self._compression, transactional=producer._txn_manager is not None
                 and producer._txn_manager.transactional_id is not None,
             )
@@ -95,7 +116,7 @@ class Outbox:
         if self._held is not None and not in_checkpoint:
             self._held.append((producer, tp, batches))
         else:
-            self._put(producer, tp, batches, acknowledged)
+            self._put(producer, tp, batches, acknowledged, allowed)
         if not self._space.is_set():
             await self._space.wait()
 
@@ -105,9 +126,10 @@ class Outbox:
         tp: TopicPartition,
         batches: list[EncodedBatch],
         acknowledged: Acknowledged | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         line = self._lines.setdefault((id(producer), tp), _Line())
-        line.queue.extend((batch, acknowledged) for batch in batches)
+        line.queue.extend(_Item(batch, acknowledged, allowed) for batch in batches)
         line.put += len(batches)
         if line.task is None or line.task.done():
             line.task = asyncio.get_running_loop().create_task(self._run(producer, tp, line))
@@ -115,22 +137,45 @@ class Outbox:
     async def _run(self, producer: AIOKafkaProducer, tp: TopicPartition, line: _Line) -> None:
         try:
             while line.queue:
-                batch, acknowledged = line.queue[0]
-                metadata = await (await producer.send_batch(batch, tp.topic, partition=tp.partition))
+                batch, acknowledged, allowed = line.queue[0]
+                if allowed is not None and not await allowed():
+                    self.refused += 1
+                else:
+                    offset = await self._deliver(producer, tp, batch)
+                    self.sent_records += batch.record_count()
+                    if acknowledged is not None:
+                        acknowledged(tp.partition, offset + batch.record_count() - 1)
                 line.queue.popleft()
-                if acknowledged is not None:
-                    acknowledged(tp.partition, metadata.offset + batch.record_count() - 1)
                 line.acknowledged += 1
                 self._progress.set()
-                self.sent_records += batch.record_count()
                 self._freed(batch.size())
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - kept and raised from flush and every later send
             self.failure = error
             self._progress.set()
-            self._freed(sum(batch.size() for batch, _ in line.queue))
+            self._freed(sum(item.batch.size() for item in line.queue))
             line.queue.clear()
+
+    async def _deliver(self, producer: AIOKafkaProducer, tp: TopicPartition, batch: EncodedBatch) -> int:
+        """Send one batch until the broker has it; its first offset.
+
+        aiokafka gives up after its request timeout. Outside a transaction nothing speaks against going on: the stream
+        stands still meanwhile, and goes on when the broker is back.
+        """
+        complained = False
+        while True:
+            try:
+                metadata = await (await producer.send_batch(batch, tp.topic, partition=tp.partition))
+            except KafkaError as error:
+                if producer._txn_manager is not None or not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                    raise
+                if not complained:
+                    complained = True
+                    logger.warning("%s:%s cannot be written (%r); trying on until it can", *tp, error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return int(metadata.offset)
 
     def _freed(self, size: int) -> None:
         self.queued_bytes -= size

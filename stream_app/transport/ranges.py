@@ -10,26 +10,29 @@ __all__ = ["RangeTracker"]
 class RangeTracker:
     """Batches in the order they were delivered; committable is the end of the first unbroken run of finished ones.
 
-    A batch covers [fetch_offset, next_offset): control records and gaps left by compaction with it. Batches must
-    follow one another; one that does not (it was fetched before a seek) is refused.
+    A batch covers [fetch_offset, next_offset): control records and gaps left by compaction with it.
     """
 
     __slots__ = ("_done", "_expected", "_pending", "committable", "generation")
 
-    def __init__(self) -> None:
+    def __init__(self, position: int | None = None, generation: int = 0) -> None:
         self._pending: deque[int] = deque()
         self._done: set[int] = set()
-        self._expected: int | None = None
+        self._expected = position
         self.committable: int | None = None
-        self.generation = 0
+        #: Number of the seek that set the position; batches read after another one are not counted here.
+        self.generation = generation
 
-    def delivered(self, fetch_offset: int, next_offset: int) -> bool:
-        """A batch of [fetch_offset, next_offset) is handed out; False if it is not the next one."""
-        if self._expected is not None and fetch_offset != self._expected:
-            return False
+    def delivered(self, fetch_offset: int, next_offset: int) -> int:
+        """A batch of [fetch_offset, next_offset) is handed out; how far it lies from where the last one ended.
+
+        0 is the rule. More: the broker has deleted what was between (retention). Less: the partition is shorter than
+        it was (the topic was made anew, or a broker has lost its end).
+        """
+        gap = 0 if self._expected is None else fetch_offset - self._expected
         self._pending.append(next_offset)
         self._expected = next_offset
-        return True
+        return gap
 
     def finished(self, next_offset: int) -> bool:
         """That batch has been processed; whether `committable` moved. Unknown ones are ignored."""
@@ -43,14 +46,6 @@ class RangeTracker:
             self.committable = end
             moved = True
         return moved
-
-    def reset(self, position: int | None) -> None:
-        """The position was moved to `position` (None: where the reset policy says); what was in flight comes again."""
-        self._pending.clear()
-        self._done.clear()
-        self._expected = position
-        self.committable = None
-        self.generation += 1
 
     @property
     def in_flight(self) -> int:

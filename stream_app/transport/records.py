@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
@@ -124,7 +124,8 @@ class RecordBatch:
     next_offset: int
     header_spans: Spans
     received_s: float = 0.0
-    attempt: int = field(default=0)
+    #: Number of the seek it was read after; a later seek makes it void, since its records come again.
+    seek: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -142,7 +143,7 @@ class RecordBatch:
             self.next_offset,
             self.header_spans.take(rows),
             self.received_s,
-            self.attempt + 1,
+            self.seek,
         )
 
     def headers(self, i: int) -> list[tuple[str, bytes | None]]:
@@ -201,7 +202,9 @@ class RecordScanner:
         self.tables.append(table)
         self.records += n
 
-    def finish(self, topic: str, partition: int, fetch_offset: int, next_offset: int, received_s: float) -> RecordBatch:
+    def finish(
+        self, topic: str, partition: int, fetch_offset: int, next_offset: int, received_s: float, seek: int = 0
+    ) -> RecordBatch:
         """Everything added so far, less the records below `fetch_offset` (a fetch may begin inside a batch)."""
         table = np.concatenate(self.tables) if self.tables else np.empty((0, 8), np.int64)
         if len(table) and table[0, 0] < fetch_offset:
@@ -219,4 +222,5 @@ class RecordScanner:
             next_offset,
             Spans(data, columns[6], columns[7]),
             received_s,
+            seek,
         )

@@ -49,8 +49,10 @@ class TransactionManager(FaustTransactionManager):  # type: ignore[misc]
             await producer.start()
             producers[tid] = producer
             locks[tid] = asyncio.Lock()
-        if not producer._txn_manager.is_in_transaction():
-            await producer.begin_transaction()
+        if producer._txn_manager.is_in_transaction():
+            # Of batches that were processed and not committed before the rebalance: they come again.
+            await producer.abort_transaction()
+        await producer.begin_transaction()
 
     async def _stop_transactions(self, tids: Iterable[str]) -> None:
         for tid in tids:

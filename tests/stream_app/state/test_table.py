@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stream_app.errors import StateError
 from stream_app.state import Column, Columns, Ring, Shard, Table, TumblingCounts
+from stream_app.state.epochs import epoch_headers
 from topics.spans import Spans
 
 from .model import LAYOUT
@@ -35,6 +36,11 @@ class Records:
     values: Spans
     next_offset: int
     topic: str = CHANGELOG
+    epoch: int = 0
+
+    @property
+    def header_spans(self) -> Spans:
+        return epoch_headers(self.epoch, len(self.keys))
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -268,3 +274,17 @@ async def test_recovery_callbacks_are_called(users: Table) -> None:
     users.on_recover(recovered)
     await users.on_recovery_completed(set(), set())
     assert called == [True]
+
+
+def test_rows_of_a_replaced_owner_are_passed_over(app: App) -> None:
+    old, new, users = (Table(app, "users", columns=COLUMNS, sources=("clicks", "purchases")) for _ in range(3))
+    users._assigned = {1}
+    behind = _changelog(_click(old, 1, [b"ann"]))
+    ahead = _changelog(_click(new, 1, [b"ann", b"ann"]))
+    behind.epoch, ahead.epoch = 4, 5
+    behind.offsets, behind.next_offset = behind.offsets + 1, behind.next_offset + 1
+    users.apply_changelog_batch([SimpleNamespace(value=ahead), SimpleNamespace(value=behind)])
+    assert int(users.shard(1).column("_mark")[users.shard(1).find(Spans.of([b"ann"]))[0]][0]) == 1
+    assert users.persisted_offset(TP(CHANGELOG, 1)) == 1
+    assert users.epoch(1, generation=2) == 5
+    assert users.epoch(1, generation=9) == 9

@@ -10,9 +10,9 @@ from stream_app.transport.ranges import RangeTracker
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=12), order=st.randoms(use_true_random=False))
 def test_nothing_is_committed_beyond_the_first_unfinished_batch(sizes: list[int], order: object) -> None:
-    tracker, ends, position = RangeTracker(), [], 10
+    tracker, ends, position = RangeTracker(10), [], 10
     for size in sizes:
-        assert tracker.delivered(position, position + size)
+        assert tracker.delivered(position, position + size) == 0
         position += size
         ends.append(position)
     finished: set[int] = set()
@@ -28,21 +28,22 @@ def test_nothing_is_committed_beyond_the_first_unfinished_batch(sizes: list[int]
     assert tracker.in_flight == 0
 
 
-def test_a_batch_from_before_a_seek_is_refused_and_its_end_ignored() -> None:
+def test_a_gap_is_told_and_gone_over() -> None:
+    tracker = RangeTracker(100)
+    assert tracker.delivered(150, 200) == 50
+    assert tracker.finished(200)
+    assert tracker.committable == 200
+    assert tracker.delivered(0, 10) == -200
+
+
+def test_without_a_position_any_batch_may_come_first() -> None:
     tracker = RangeTracker()
-    assert tracker.delivered(0, 100)
-    assert tracker.delivered(100, 200)
-    tracker.reset(0)
-    assert not tracker.delivered(200, 300)
-    assert tracker.delivered(0, 100)
+    assert tracker.delivered(17, 20) == 0
+    assert tracker.delivered(21, 30) == 1
+
+
+def test_the_end_of_an_unknown_batch_is_ignored() -> None:
+    tracker = RangeTracker(0)
+    tracker.delivered(0, 100)
     assert not tracker.finished(200)
     assert tracker.committable is None
-    assert tracker.finished(100)
-    assert tracker.committable == 100
-
-
-def test_after_a_reset_without_a_position_any_batch_may_come_first() -> None:
-    tracker = RangeTracker()
-    tracker.reset(None)
-    assert tracker.delivered(17, 20)
-    assert not tracker.delivered(21, 30)

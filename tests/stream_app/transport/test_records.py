@@ -40,7 +40,7 @@ def aiokafka_batch(
 
 def read(raw: bytes, fetch_offset: int = 0, **options: object) -> RecordBatch:
     settings = {"aborted": None, "check_crcs": True, "read_committed": False, **options}
-    source = RawPartitionRecords(TP, raw, settings.pop("aborted"), fetch_offset, **settings)  # type: ignore[arg-type]
+    source = RawPartitionRecords(TP, raw, settings.pop("aborted"), fetch_offset, seek=lambda: 0, **settings)  # type: ignore[arg-type]
     (batch,) = list(source)
     return batch
 
