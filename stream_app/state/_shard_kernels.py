@@ -6,7 +6,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["DIRTY", "LIVE", "NEW", "SAVED", "advance", "apply_rows", "expired", "fresh", "gather_dirty", "touch"]
+__all__ = [
+    "DIRTY",
+    "LIVE",
+    "NEW",
+    "SAVED",
+    "advance",
+    "apply_rows",
+    "expired",
+    "fresh",
+    "gather_dirty",
+    "touch",
+    "write_values",
+]
 
 #: Flags of a row: it holds a key; the changelog has not got its latest bytes; its bytes from before the savepoint are
 #: saved; it was inserted since the savepoint.
@@ -68,6 +80,18 @@ def gather_dirty(flags, rows):
             rows[n] = row
             n += 1
     return n
+
+
+@njit(cache=True, nogil=True)
+def write_values(raw, rows, head, out):
+    """out[i] = `head`, then the bytes of row i: uint8 [n, len(head) + bytes of a row]."""
+    skip, width = head.size, raw.shape[1]
+    for i in range(rows.size):
+        row = rows[i]
+        for k in range(skip):
+            out[i, k] = head[k]
+        for k in range(width):
+            out[i, skip + k] = raw[row, k]
 
 
 @njit(cache=True, nogil=True)

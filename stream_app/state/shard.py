@@ -35,6 +35,7 @@ class Shard:
         self.partition = partition
         self.index = KeyIndex()
         self.recovered_rows = 0
+        self._schema = np.frombuffer(layout.schema_id.to_bytes(SCHEMA_BYTES, "little"), np.uint8)
         self._take_memory(reserve(reserve_bytes))
         self._flags = np.zeros(64, np.uint8)
         self._dirty: list[Rows] = []
@@ -181,8 +182,7 @@ class Shard:
         self._dirty = []
         width = SCHEMA_BYTES + self.layout.row_bytes
         values = np.empty((len(rows), width), np.uint8)
-        values[:, :SCHEMA_BYTES] = np.frombuffer(self.layout.schema_id.to_bytes(SCHEMA_BYTES, "little"), np.uint8)
-        np.take(self._raw, rows, axis=0, out=values[:, SCHEMA_BYTES:], mode="clip")  # "raise" would copy twice
+        kernels.write_values(self._raw, rows, self._schema, values)
         start = np.arange(len(rows), dtype=np.int64) * width
         gone, self._tombstones = self._tombstones, []
         # A key that came back after it was evicted has a value, or has one in the changelog already.
