@@ -4,38 +4,65 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import click
+import numpy as np
 
 from stream_app.errors import UsageError
+from tsrec_models.evaluation.bootstrap import bootstrap_means
+from tsrec_models.evaluation.prequential import Learner, prequential
 from tsrec_models.evaluation.protocols import PROTOCOLS, Protocol, Split
 from tsrec_models.evaluation.ranking import ask, report
+from tsrec_models.evaluation.ranking_metrics import accuracy
 from tsrec_models.evaluation.ranking_models import Task
 from tsrec_models.evaluation.ranking_recipes import RECIPES, recipe
 from tsrec_models.preparation.log import Log
 from tsrec_models.preparation.reading import read_log
+from tsrec_models.sequence.popularity import Popularity, RecentPopularity, Trending
+from tsrec_models.sequence.rules import Rules
+from tsrec_models.sequence.rules_recommender import RulesRecommender
 
 __all__ = ["command"]
+
+PREQUENTIAL = "prequential"
+
+#: Protocol -> how it cuts a log.
+CUTS: dict[str, Callable[..., Split]] = {str(name): cut for name, cut in PROTOCOLS.items()}
+
+#: Models that learn from every event as it comes, empty.
+LEARNERS: dict[str, Callable[[], Learner]] = {
+    "popularity": lambda: Popularity(0),
+    "popularity-7d": lambda: RecentPopularity(0),
+    "popularity-decayed": lambda: Trending(0),
+    "rules": lambda: RulesRecommender(Rules(0)),
+}
+
+#: Questions that a point of the prequential curve is the mean of.
+WINDOW = 5000
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--protocol",
-    type=click.Choice(get_args(Protocol)),
+    type=click.Choice([*CUTS, PREQUENTIAL]),
     default="loo",
     show_default=True,
-    help="loo: each user's last item. temporal: the last 10 % of time. session: the last day's sessions.",
+    help="loo: each user's last item. temporal: the last 10 % of time. session: the last day's sessions. "
+    "prequential: every event, asked and then learned.",
 )
-@click.option("--model", "name", type=click.Choice(list(RECIPES)), default="blend", show_default=True)
+@click.option(
+    "--model", "name", type=click.Choice(list(RECIPES)), default=None, help="Default: blend; prequential: rules."
+)
 @click.option(
     "--max-minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Time to fit the model in, settings and all.",
+    help="Time to fit the model in, the choice of settings included.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -58,8 +85,8 @@ __all__ = ["command"]
 )
 def command(
     path: Path,
-    protocol: Protocol,
-    name: str,
+    protocol: str,
+    name: str | None,
     max_minutes: float,
     seed: int,
     exclude_seen: bool | None,
@@ -73,10 +100,23 @@ def command(
     time within a user; for the session protocol session_id, item_id, ts. Settings and weights are chosen on validation
     events inside the training part; the questions are asked once. The last line is one JSON object.
     """
+    name = name or ("rules" if protocol == PREQUENTIAL else "blend")
+    if protocol == PREQUENTIAL and name not in LEARNERS:
+        raise UsageError(f"--model {name} does not learn event by event; prequential knows {', '.join(LEARNERS)}")
     log = _read(path, protocol, columns)
-    split = _split(log, protocol, exclude_seen)
-    if drop_cold:
-        split = split.known_only()
+    about = {"model": name, "protocol": protocol, "users": log.n_users, "items": log.n_items, "events": len(log)}
+    if protocol == PREQUENTIAL:
+        figures = _prequential(log, LEARNERS[name](), bool(exclude_seen), seed)
+    else:
+        split = _split(log, CUTS[protocol], exclude_seen)
+        if drop_cold:
+            split = split.known_only()
+        figures = _fit_and_ask(split, name, max_minutes, seed, refit)
+    click.echo(json.dumps(about | figures | {"seed": seed}))
+
+
+def _fit_and_ask(split: Split, name: str, max_minutes: float, seed: int, refit: bool) -> dict[str, Any]:
+    log = split.log
     click.echo(
         f"{len(log)} events of {log.n_users} users and {log.n_items} items; {len(split.train)} to learn from, "
         f"{len(split)} questions"
@@ -91,25 +131,29 @@ def command(
     click.echo(f"fitted {name} in {train_s:.0f} s")
     for line in getattr(method, "notes", []):
         click.echo(line)
-    figures = report(ask(model, split), split, seed=seed)
-    click.echo(
-        json.dumps(
-            {
-                "model": name,
-                "protocol": protocol,
-                "users": log.n_users,
-                "items": log.n_items,
-                "events": len(log),
-                **figures,
-                "refit": refit,
-                "train_s": round(train_s, 1),
-                "seed": seed,
-            }
-        )
-    )
+    return {**report(ask(model, split), split, seed=seed), "train_s": round(train_s, 1), "refit": refit}
 
 
-def _read(path: Path, protocol: Protocol, columns: str) -> Log:
+def _prequential(log: Log, model: Learner, exclude_seen: bool, seed: int) -> dict[str, Any]:
+    started = time.monotonic()
+    result = prequential(model, log, exclude_seen=exclude_seen)
+    seconds = time.monotonic() - started
+    for questions, value in result.curve("ndcg@10", WINDOW):
+        click.echo(f"after {questions} questions: ndcg@10 {value:.4f} over the last {min(WINDOW, questions)}")
+    values = accuracy(result.ranks)
+    intervals = bootstrap_means(np.stack(list(values.values()), axis=1), result.users, seed=seed)
+    return {
+        **{metric: round(value, 5) for metric, value in result.figures().items()},
+        "intervals": {
+            metric: [round(float(low), 5), round(float(high), 5)]
+            for metric, (low, high) in zip(values, intervals, strict=True)
+        },
+        "questions": len(result.ranks),
+        "train_s": round(seconds, 1),
+    }
+
+
+def _read(path: Path, protocol: str, columns: str) -> Log:
     names = {"user_id": "user_id", "session_id": "session_id", "item_id": "item_id", "ts": "ts"}
     for pair in filter(None, columns.split(",")):
         field, equals, column = pair.partition("=")
@@ -122,14 +166,14 @@ def _read(path: Path, protocol: Protocol, columns: str) -> Log:
         click.echo(f"{count} rows {reason} left out", err=True)
     if not len(reading.log):
         raise UsageError(f"{path}: no event; rows of {who}, {names['item_id']} are needed")
-    if protocol == "temporal" and not reading.log.has_times:
-        raise UsageError(f"{path}: no column {names['ts']}; the protocol temporal cuts by time and needs it")
+    if protocol in ("temporal", PREQUENTIAL) and not reading.log.has_times:
+        raise UsageError(f"{path}: no column {names['ts']}; the protocol {protocol} goes by time and needs it")
     return reading.log
 
 
-def _split(log: Log, protocol: Protocol, exclude_seen: bool | None) -> Split:
-    options = {} if exclude_seen is None else {"exclude_seen": exclude_seen}
-    split = PROTOCOLS[protocol](log, **options)
+def _split(log: Log, cut: Any, exclude_seen: bool | None) -> Split:
+    split: Split = cut(log) if exclude_seen is None else cut(log, exclude_seen=exclude_seen)
+    protocol: Protocol = split.protocol
     if not len(split):
         wanted = "a user with at least three events" if protocol == "loo" else "a history before the last part of time"
         raise UsageError(f"protocol {protocol}: the log leaves no question to ask; it needs {wanted}")

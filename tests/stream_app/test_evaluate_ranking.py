@@ -1,0 +1,92 @@
+"""`tsrec evaluate ranking` as a user calls it."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from stream_app import cli
+from stream_app.commands.evaluate_ranking import command
+
+WANTED = {"model", "users", "items", "events", "hr@10", "ndcg@10", "mrr@20", "recall@20", "train_s"}
+
+
+def run(*arguments):
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def walks(tmp_path):
+    """Users, or sessions, that mostly go to the next item, over ten days."""
+    rng = np.random.default_rng(0)
+    path, lines = tmp_path / "walks.csv", []
+    for user in range(150):
+        items = (rng.integers(30) + np.cumsum(np.where(rng.random(6) < 0.8, 1, rng.integers(1, 30, 6)))) % 30
+        start = 1_700_000_000 + user * 10 * 86_400 / 150
+        lines += [(f"u{user}", f"i{item}", start + 60 * place) for place, item in enumerate(items)]
+    path.write_text("user_id,item_id,ts\n" + "".join(f"{u},{i},{t}\n" for u, i, t in lines))
+    return path
+
+
+@pytest.mark.parametrize("protocol", ["loo", "temporal", "prequential"])
+def test_the_last_line_is_one_json_object_with_the_figures(walks, protocol):
+    figures = run(walks, "--protocol", protocol, "--model", "rules")
+    assert figures.keys() >= WANTED
+    assert (figures["users"], figures["items"], figures["events"]) == (150, 30, 900)
+    assert figures["hr@10"] > 0.5
+    low, high = figures["intervals"]["ndcg@10"]
+    assert low < figures["ndcg@10"] < high
+
+
+def test_sessions_have_their_own_column(walks):
+    walks.write_text(walks.read_text().replace("user_id", "session_id"))
+    figures = run(walks, "--protocol", "session", "--model", "rules", "--max-minutes", "1")
+    assert figures["questions"] == 15 * 5
+    assert figures["mrr@20"] > 0.3
+
+
+def test_columns_may_have_other_names(walks):
+    walks.write_text(walks.read_text().replace("user_id,item_id,ts", "who,what,when"))
+    named = run(walks, "--model", "popularity", "--columns", "user_id=who,item_id=what,ts=when")
+    assert named["events"] == 900
+
+
+def test_without_refit_the_model_learns_less(walks):
+    assert (
+        run(walks, "--model", "popularity", "--no-refit")["ndcg@10"] != run(walks, "--model", "popularity")["ndcg@10"]
+    )
+
+
+def test_seen_items_may_be_asked_for_again(tmp_path):
+    path = tmp_path / "again.csv"
+    path.write_text("user_id,item_id\n" + "".join(f"u{u},{i}\n" for u in range(5) for i in (1, 2, 1)))
+    assert run(path, "--model", "popularity")["hr@10"] == 0.0
+    assert run(path, "--model", "popularity", "--include-seen")["hr@10"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        ("user,item\na,1\n", [], "no column user_id or item_id; the columns are user, item"),
+        ("user_id,item_id\na,1\n", ["--protocol", "session"], "no column session_id"),
+        ("user_id,item_id\na,1\na,2\na,3\n", ["--protocol", "temporal"], "no column ts"),
+        ("user_id,item_id\na,1\na,2\n", [], "at least three events"),
+        ("user_id,item_id\n", [], "no event"),
+        ("user_id,item_id\na,1\n", ["--columns", "user=a"], "--columns"),
+        ("user_id,item_id,ts\na,1,1\n", ["--protocol", "prequential", "--model", "blend"], "event by event"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_exit_code_two(tmp_path, monkeypatch, capsys, text, options, says):
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["tsrec", "evaluate", "ranking", str(path), *options])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.strip().splitlines()) == 1
