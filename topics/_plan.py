@@ -70,10 +70,14 @@ class Plan(NamedTuple):
     slots: int
 
 
-@lru_cache(maxsize=256)
-def plan_of(type_: Any, dialect: Dialect | None = None) -> Plan:
+def plan_of(type_: type[Any], dialect: Dialect | None = None) -> Plan:
     """The plan of a flat struct; raises ContractViolation for one that columns cannot hold."""
-    dialect = dialect or Dialect()
+    plan: Plan = _plan_of(type_, dialect or Dialect())  # type: ignore[arg-type]
+    return plan
+
+
+@lru_cache(maxsize=256)
+def _plan_of(type_: Any, dialect: Dialect) -> Plan:
     dialect.check(type_)
     config = type_.__struct_config__
     if config.array_like or config.tag is not None or hasattr(type_, "__post_init__"):

@@ -123,13 +123,13 @@ def decode_columns(
     tombstones: a null value is no error (its row is just not ok). Raises ContractViolation for a struct or dialect
     that columns cannot hold.
     """
-    plan: Plan = plan_of(type_, dialect)  # type: ignore[arg-type]
+    plan = plan_of(type_, dialect)
     data = _read_only(values.data)
     out, valued, status = _run(plan, data, values, max_bytes)
     errors: list[RecordError] = []
     if status.any():
         batch = _Batch(type_, plan, data, out, valued, status)
-        errors = batch.finish(wire.decoder(type_, dialect), values, max_bytes, tombstones)  # type: ignore[arg-type]
+        errors = batch.finish(wire.decoder(type_, dialect), values, max_bytes, tombstones)
         data = batch.strings()
     columns: dict[str, Any] = {}
     for field in plan.fields:

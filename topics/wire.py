@@ -41,17 +41,21 @@ class Decoded(Generic[T]):
     errors: list[RecordError]
 
 
-@lru_cache(maxsize=256)
 def decoder(type_: type[T], dialect: Dialect | None = None) -> Callable[[bytes], T]:
     """A function that decodes one record and raises one of DECODE_ERRORS for a bad one."""
+    read: Callable[[bytes], T] = _decoder(type_, dialect)  # type: ignore[arg-type]
+    return read
+
+
+@lru_cache(maxsize=256)
+def _decoder(type_: Any, dialect: Dialect | None) -> Callable[[bytes], Any]:
     if not dialect:
         return msgspec.json.Decoder(type_).decode
     foreign, convert = dialect.reader(type_)
     read = msgspec.json.Decoder(foreign).decode
 
-    def read_foreign(value: bytes) -> T:
-        record: T = convert(read(value))
-        return record
+    def read_foreign(value: bytes) -> Any:
+        return convert(read(value))
 
     return read_foreign
 
@@ -65,7 +69,7 @@ def decode(
 ) -> Decoded[T]:
     """Decode a batch of record values into `type_`; records longer than `max_bytes` are errors."""
     parts = values.tolist() if isinstance(values, Spans) else values
-    read: Callable[[bytes], T] = decoder(type_, dialect)  # type: ignore[arg-type]
+    read = decoder(type_, dialect)
     if None not in parts and (not parts or max(map(len, parts)) <= max_bytes):  # type: ignore[arg-type]
         try:
             return Decoded([read(part) for part in parts], range(len(parts)), [])  # type: ignore[arg-type]

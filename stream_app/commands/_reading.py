@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.errors import UsageError
 
-__all__ = ["open_topic", "partition_counts", "scan"]
+__all__ = ["Ends", "open_topic", "partition_counts", "scan"]
 
 #: Most records of one poll.
 POLL_RECORDS = 5_000
@@ -53,16 +53,39 @@ async def open_topic(bootstrap: str, name: str) -> AsyncIterator[tuple[Any, list
         await consumer.stop()
 
 
-async def scan(consumer: Any, partitions: list[TopicPartition]) -> AsyncIterator[Any]:
+class Ends:
+    """Where each partition ended when it was looked at.
+
+    The embedded broker names the first offset of the last batch as the end, not the last; what it answers to a fetch is
+    right. So the end is what was said first, or what the first fetch says if that is more.
+    """
+
+    def __init__(self, consumer: Any, listed: dict[TopicPartition, int]) -> None:
+        self._consumer = consumer
+        self._ends: dict[TopicPartition, int] = dict(listed)
+        self._seen: set[TopicPartition] = set()
+
+    def __getitem__(self, partition: TopicPartition) -> int:
+        fetched = self._consumer.last_stable_offset(partition)
+        if fetched is not None and partition not in self._seen:
+            self._seen.add(partition)
+            self._ends[partition] = max(self._ends[partition], fetched)
+        return self._ends[partition]
+
+    async def reached(self, partition: TopicPartition) -> bool:
+        """Whether everything before the end has been read."""
+        return bool(await self._consumer.position(partition) >= self[partition])
+
+
+async def scan(consumer: Any, partitions: list[TopicPartition]) -> AsyncGenerator[Any, None]:
     """Every record from the first to those that are the last now, partition by partition as they come."""
     await consumer.seek_to_beginning(*partitions)
-    ends = await consumer.end_offsets(partitions)
-    waiting = {partition for partition in partitions if ends[partition] > 0}
+    ends = Ends(consumer, await consumer.end_offsets(partitions))
+    waiting = [partition for partition in partitions if not await ends.reached(partition)]
     while waiting:
         for partition, records in (await consumer.getmany(*waiting, timeout_ms=500)).items():
+            end = ends[partition]
             for record in records:
-                if record.offset < ends[partition]:
+                if record.offset < end:
                     yield record
-        for partition in list(waiting):
-            if await consumer.position(partition) >= ends[partition]:
-                waiting.discard(partition)
+        waiting = [partition for partition in waiting if not await ends.reached(partition)]

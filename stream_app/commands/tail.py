@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from stream_app.commands._common import bootstrap_option, catalog_of, dialect_of, run, settings_for, topic_named
-from stream_app.commands._reading import open_topic
+from stream_app.commands._reading import Ends, open_topic
 from topics import wire
 from topics.catalog import Topic
 from topics.decisions import Recommendation, RiskAlert
@@ -71,14 +71,13 @@ async def _follow(bootstrap: str, name: str, start: str, limit: int | None, unti
             back = 0 if start == "end" else last[partition] if start == "beginning" else int(start[1:])
             consumer.seek(partition, max(first[partition], last[partition] - back))
         shown = 0
+        ends = Ends(consumer, last)
         while True:
-            if until_end:
-                positions = [await consumer.position(partition) >= last[partition] for partition in partitions]
-                if all(positions):
-                    return
+            if until_end and all([await ends.reached(partition) for partition in partitions]):
+                return
             for partition, records in (await consumer.getmany(timeout_ms=200)).items():
                 for record in records:
-                    if until_end and record.offset >= last[partition]:
+                    if until_end and record.offset >= ends[partition]:
                         break
                     shown += show(record)
                     if shown == limit:
