@@ -14,6 +14,10 @@ __all__ = ["LazyGroup", "main"]
 
 #: Command -> (module in stream_app.commands, what `tsrec --help` says of it). Heavy imports wait until the call.
 COMMANDS = {
+    "topics": ("topics", "Create and list the topics of the contract; print their schemas."),
+    "replay": ("replay", "Send records of CSV, JSONL or Parquet files, as fast as it goes or as they happened."),
+    "tail": ("tail", "Watch a topic, each record by its type in the contract."),
+    "dlq": ("dlq", "Dead letters: list by reason, show, send back."),
     "worker": ("worker", "Run the stream processor, one process or several of one group."),
     "evaluate": ("evaluate", "Score a model on your own file: ranking, forecast, var, anomaly, credit, fraud."),
 }

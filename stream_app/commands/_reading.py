@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.errors import UsageError
 
-__all__ = ["Ends", "open_topic", "partition_counts", "scan"]
+__all__ = ["Ends", "open_consumer", "open_topic", "partition_counts", "scan"]
 
 #: Most records of one poll.
 POLL_RECORDS = 5_000
@@ -30,14 +31,8 @@ async def partition_counts(bootstrap: str) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def open_topic(bootstrap: str, name: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
-    """A consumer assigned to every partition of `name`, which sees committed records only.
-
-    Raises UsageError where the broker has no such topic.
-    """
-    counts = await partition_counts(bootstrap)
-    if name not in counts:
-        raise UsageError(f"the broker at {bootstrap} has no topic {name!r}: create it with `tsrec topics create`")
+async def open_consumer(bootstrap: str) -> AsyncIterator[Any]:
+    """A consumer of no group, which sees committed records only."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
@@ -46,11 +41,26 @@ async def open_topic(bootstrap: str, name: str) -> AsyncIterator[tuple[Any, list
     )
     try:
         await consumer.start()
-        partitions = [TopicPartition(name, p) for p in range(counts[name])]
-        consumer.assign(partitions)
-        yield consumer, partitions
+        # Its stop() cancels a task of its own, and would raise were that not begun yet.
+        await asyncio.sleep(0)
+        yield consumer
     finally:
         await consumer.stop()
+
+
+@asynccontextmanager
+async def open_topic(bootstrap: str, name: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+    """A consumer assigned to every partition of `name`.
+
+    Raises UsageError where the broker has no such topic.
+    """
+    counts = await partition_counts(bootstrap)
+    if name not in counts:
+        raise UsageError(f"the broker at {bootstrap} has no topic {name!r}: create it with `tsrec topics create`")
+    partitions = [TopicPartition(name, p) for p in range(counts[name])]
+    async with open_consumer(bootstrap) as consumer:
+        consumer.assign(partitions)
+        yield consumer, partitions
 
 
 class Ends:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from stream_app.commands._common import bootstrap_option, catalog_of, echo_table, run, settings_for, topic_named
-from stream_app.commands._reading import partition_counts
+from stream_app.commands._reading import open_consumer, partition_counts
 from stream_app.errors import ContractError, TsrecError, UsageError
 from topics.asyncapi import asyncapi_document, schema_document, schema_of, to_yaml
 from topics.catalog import Catalog, Topic
@@ -131,20 +131,16 @@ def _row(topic: Topic, found: tuple[int, int] | None) -> dict[str, Any]:
 
 async def _counts(bootstrap: str, wanted: list[Topic]) -> dict[str, tuple[int, int]]:
     """Kafka name -> (partitions, records between the first and the last offset), of the topics that are there."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import TopicPartition
 
     found = await partition_counts(bootstrap)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-    try:
-        await consumer.start()
+    async with open_consumer(bootstrap) as consumer:
         counts = {}
         for topic in wanted:
             if partitions := [TopicPartition(topic.kafka_name, p) for p in range(found.get(topic.kafka_name, 0))]:
                 first, last = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
                 counts[topic.kafka_name] = (len(partitions), sum(last.values()) - sum(first.values()))
         return counts
-    finally:
-        await consumer.stop()
 
 
 @command.command()
