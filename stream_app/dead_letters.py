@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from stream_app.commands._reading import open_topic, partition_counts, scan
+from stream_app.reading import open_topic, partition_counts, scan
 from stream_app.transport.partitioning import partition_of
 from topics import wire
 from topics.catalog import Catalog

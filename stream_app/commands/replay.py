@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from stream_app.commands._common import bootstrap_option, catalog_of, run, settings_for, topic_named
 from stream_app.commands._files import Chunk, FileFormat, Layout, read_file
-from stream_app.commands._reading import partition_counts
 from stream_app.errors import TsrecError, UsageError
+from stream_app.reading import partition_counts
 from stream_app.transport.partitioning import partitions_of
 from topics.dialect import UNITS
 from topics.spans import Spans

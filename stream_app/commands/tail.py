@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from stream_app.commands._common import bootstrap_option, catalog_of, dialect_of, run, settings_for, topic_named
-from stream_app.commands._reading import Ends, open_topic
+from stream_app.reading import Ends, open_topic
 from topics import wire
 from topics.catalog import Topic
 from topics.decisions import Recommendation, RiskAlert

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from stream_app.commands._common import bootstrap_option, catalog_of, echo_table, run, settings_for, topic_named
-from stream_app.commands._reading import open_consumer, partition_counts
 from stream_app.errors import ContractError, TsrecError, UsageError
+from stream_app.reading import open_consumer, partition_counts
 from topics.asyncapi import asyncapi_document, schema_document, schema_of, to_yaml
 from topics.catalog import Catalog, Topic
 
