@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ from topics.dialect import Dialect
 from tsrec_models.sequence.rules import RuleSettings
 
 __all__ = ["Application", "build"]
+
+#: Events that an agent of the application takes at once: enough to spread the cost of a call, few enough that the
+#: last of them does not wait long for the first.
+MICRO_BATCH = 1024
 
 #: Half-life of what trends: long enough that a quiet night does not empty it.
 TRENDING_HALF_LIFE_S = 3 * DAY_S
@@ -68,7 +73,7 @@ def build(settings: Settings, *, agents: frozenset[str] | None = None) -> Applic
         table_standby_replicas=settings.standby_replicas,
     )
     topics = {name: _topic(app, catalog, name, _inputs(settings).get(name)) for name in catalog}
-    items, inference = ItemIndex(), Inference()
+    items, inference, catalog_ready = ItemIndex(), Inference(), asyncio.Event()
     model = None
     if settings.model is not None:
         model = LiveModel.load(settings.model, items, device=settings.device, max_state_width=settings.hidden_width)
@@ -84,20 +89,20 @@ def build(settings: Settings, *, agents: frozenset[str] | None = None) -> Applic
     app.checkpoint.before_cut.append(trends.write_back)
     recommender = Recommender(
         users=users, trends=trends, items=items, output=topics["recommendations"], inference=inference,
-        metrics=metrics, settings=settings, model=model,
+        metrics=metrics, settings=settings, catalog_ready=catalog_ready, model=model,
     )  # fmt: skip
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
-    app.service(_catalog_service(app, topics["items"], items))
+    app.service(_catalog_service(app, topics["items"], items, catalog_ready))
     return Application(app, settings, catalog, items, recommender, inference, metrics)
 
 
-def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex) -> type[CatalogReader]:
+def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready: asyncio.Event) -> type[CatalogReader]:
     """Faust starts service classes; this one knows what it reads."""
 
     class Reader(CatalogReader):
         def __init__(self, **options: Any) -> None:
-            super().__init__(app, topic, items, **options)
+            super().__init__(app, topic, items, ready, **options)
 
     return Reader
 
@@ -120,5 +125,5 @@ def _topic(app: Processor, catalog: Catalog, name: str, mine: TopicSettings | No
     return app.batch_topic(
         declared.kafka_name, declared.type, partitions=declared.partitions, dialect=dialect,
         lateness_s=mine.lateness_s if mine is not None and name != "items" else None,
-        tombstones=declared.cleanup == "compact",
+        tombstones=declared.cleanup == "compact", max_records=MICRO_BATCH,
     )  # fmt: skip

@@ -29,12 +29,12 @@ class CatalogReader(Service):  # type: ignore[misc]
     `ready` is set once everything that stood in the topic at the start has been read.
     """
 
-    def __init__(self, app: Any, topic: BatchTopic, items: ItemIndex, **options: Any) -> None:
+    def __init__(self, app: Any, topic: BatchTopic, items: ItemIndex, ready: asyncio.Event, **options: Any) -> None:
         super().__init__(**options)
         self.app = app
         self.topic = topic
         self.items = items
-        self.ready = asyncio.Event()
+        self.ready = ready
         self.bad_records = 0
 
     @Service.task

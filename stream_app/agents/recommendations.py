@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from stream_app.inference import Inference, Ladder
 from stream_app.items import ItemIndex
 from stream_app.metrics import Metrics
 from stream_app.models import LiveModel
+from stream_app.rehearsal import NOWHERE
 from stream_app.settings import Settings
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table
@@ -46,6 +48,7 @@ class Recommender:
         inference: Inference,
         metrics: Metrics,
         settings: Settings,
+        catalog_ready: asyncio.Event,
         model: LiveModel | None = None,
     ) -> None:
         self.users = users
@@ -56,6 +59,7 @@ class Recommender:
         self.metrics = metrics
         self.settings = settings
         self.ladder = Ladder(settings.ladder.rungs, settings.ladder.budget_ms / 1000.0, metrics)
+        self.catalog_ready = catalog_ready
         self.model = model
         self._answered = np.array([action in settings.trigger.actions for action in ACTIONS])
         self._trending: tuple[NDArray[np.int64], NDArray[np.float32]] = (np.empty(0, np.int64), np.empty(0, np.float32))
@@ -63,6 +67,8 @@ class Recommender:
 
     async def __call__(self, batch: Batch) -> None:
         """Remember, step, recommend, and last learn: learning cannot be taken back."""
+        if batch.partition != NOWHERE:
+            await self.catalog_ready.wait()  # without it, what is no longer for sale would be recommended
         shard = self.users.shard(batch.partition)
         source = self.users.source(batch.topic.name)
         rows = shard.locate(batch.columns.user_id)
