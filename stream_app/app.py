@@ -11,14 +11,15 @@ from stream_app.agents.recommendations import Recommender
 from stream_app.agents.trends import SLOTS, ItemTrends, trend_columns
 from stream_app.batch import BatchTopic
 from stream_app.catalog import CatalogReader
+from stream_app.contract import catalog_of, dialect_of, inputs_of
 from stream_app.inference import Inference
 from stream_app.items import ItemIndex
 from stream_app.metrics import Metrics
 from stream_app.models import LiveModel
 from stream_app.processor import Processor
-from stream_app.settings import Settings, TopicSettings
+from stream_app.settings import Settings
+from stream_app.web import WebServer
 from topics.catalog import Catalog
-from topics.dialect import Dialect
 from tsrec_models.sequence.rules import RuleSettings
 
 __all__ = ["Application", "build"]
@@ -44,17 +45,14 @@ class Application:
     metrics: Metrics
 
 
-def build(settings: Settings, *, agents: frozenset[str] | None = None) -> Application:
+def build(settings: Settings) -> Application:
     """Put the application together.
-
-    agents: which parts run: `recommendations`; all by default.
 
     Raises:
         UsageError, ArtifactError: a setting, or the model it names, that cannot work.
     """
     metrics = Metrics()
-    names = {name: mine.name for name, mine in _inputs(settings).items() if mine.name is not None}
-    catalog = Catalog(settings.topic_prefix, names, settings.partitions)
+    catalog = catalog_of(settings)
     app = Processor(
         settings.group,
         bootstrap=settings.bootstrap,
@@ -72,7 +70,7 @@ def build(settings: Settings, *, agents: frozenset[str] | None = None) -> Applic
         consumer_auto_offset_reset=settings.offset_reset,
         table_standby_replicas=settings.standby_replicas,
     )
-    topics = {name: _topic(app, catalog, name, _inputs(settings).get(name)) for name in catalog}
+    topics = {name: _topic(app, settings, catalog, name) for name in catalog}
     items, inference, catalog_ready = ItemIndex(), Inference(), asyncio.Event()
     model = None
     if settings.model is not None:
@@ -94,6 +92,7 @@ def build(settings: Settings, *, agents: frozenset[str] | None = None) -> Applic
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
     app.service(_catalog_service(app, topics["items"], items, catalog_ready))
+    app.service(_web_service(app, settings, catalog_ready))
     return Application(app, settings, catalog, items, recommender, inference, metrics)
 
 
@@ -107,21 +106,18 @@ def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready:
     return Reader
 
 
-def _inputs(settings: Settings) -> dict[str, TopicSettings]:
-    return {
-        "clicks": settings.clicks,
-        "purchases": settings.purchases,
-        "trades": settings.trades,
-        "items": settings.items,
-        "credit-applications": settings.credit_applications,
-    }
+def _web_service(app: Processor, settings: Settings, ready: asyncio.Event) -> type[WebServer]:
+    class Server(WebServer):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(app, settings.web_host, settings.web_port, ready, **options)
+
+    return Server
 
 
-def _topic(app: Processor, catalog: Catalog, name: str, mine: TopicSettings | None) -> BatchTopic:
+def _topic(app: Processor, settings: Settings, catalog: Catalog, name: str) -> BatchTopic:
+    mine = inputs_of(settings).get(name)
     declared = catalog[name]
-    dialect = None
-    if mine is not None and (mine.fields or mine.values or mine.time_unit != "s" or mine.numeric_ids):
-        dialect = Dialect(mine.fields, mine.values, mine.time_unit, mine.numeric_ids)
+    dialect = dialect_of(settings, declared)
     return app.batch_topic(
         declared.kafka_name, declared.type, partitions=declared.partitions, dialect=dialect,
         lateness_s=mine.lateness_s if mine is not None and name != "items" else None,

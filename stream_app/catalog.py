@@ -7,20 +7,24 @@ import logging
 from typing import Any
 
 import numpy as np
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.batch import BatchTopic
+from stream_app.errors import UsageError
 from stream_app.items import ItemIndex
+from stream_app.reading import Ends, open_topic
 from topics.spans import Spans
 
 __all__ = ["CatalogReader"]
 
 logger = logging.getLogger(__name__)
 
-#: Pause after the broker was not there.
+#: Pause after the broker, or the topic, was not there.
 RETRY_S = 2.0
+
+#: Most records of one poll: between two polls the event loop has other things to do.
+POLL_RECORDS = 2_000
 
 
 class CatalogReader(Service):  # type: ignore[misc]
@@ -44,36 +48,24 @@ class CatalogReader(Service):  # type: ignore[misc]
                 await self._read()
             except KafkaError as error:
                 logger.warning("catalog: %r, trying again in %g s", error, RETRY_S)
-                await self.sleep(RETRY_S)
+            except UsageError:
+                self.ready.set()  # no catalog: everything may be recommended
+            await self.sleep(RETRY_S)
 
     async def _read(self) -> None:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.app.bootstrap, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            partitions = consumer.partitions_for_topic(self.topic.name)
-            if not partitions:
-                self.ready.set()  # no catalog yet: everything may be recommended
-                await self.sleep(RETRY_S)
-                return
-            tps = [TopicPartition(self.topic.name, p) for p in sorted(partitions)]
-            consumer.assign(tps)
-            await consumer.seek_to_beginning(*tps)
-            ends = await consumer.end_offsets(tps)
+        async with open_topic(self.app.bootstrap, self.topic.name) as (consumer, partitions):
+            await consumer.seek_to_beginning(*partitions)
+            ends = Ends(consumer, await consumer.end_offsets(partitions))
             while not self.should_stop:
-                polled = await consumer.getmany(timeout_ms=500, max_records=10_000)
+                if not self.ready.is_set() and all([await ends.reached(partition) for partition in partitions]):
+                    logger.info("catalog: %s items", f"{self.items.catalog_items:,}")
+                    self.ready.set()
+                polled = await consumer.getmany(timeout_ms=200, max_records=POLL_RECORDS)
                 for records in polled.values():
                     self._apply([record.key for record in records], [record.value for record in records])
-                if not self.ready.is_set():
-                    positions = [await consumer.position(tp) for tp in tps]
-                    if all(position >= ends[tp] for tp, position in zip(tps, positions, strict=True)):
-                        logger.info("catalog: %d items", self.items.catalog_items)
-                        self.ready.set()
-        finally:
-            await consumer.stop()
 
     def _apply(self, keys: list[bytes | None], values: list[bytes | None]) -> None:
-        spans = Spans.of(values)
-        columns = self.topic.decode(spans)
+        columns = self.topic.decode(Spans.of(values))
         for error in columns.errors:
             self.bad_records += 1
             logger.warning("catalog: item %r: %s", keys[error.row], error.message)

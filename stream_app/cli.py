@@ -14,6 +14,8 @@ __all__ = ["LazyGroup", "main"]
 
 #: Command -> (module in stream_app.commands, what `tsrec --help` says of it). Heavy imports wait until the call.
 COMMANDS = {
+    "demo": ("demo", "See it work: an embedded broker, real purchases and trades, live in the terminal."),
+    "broker": ("broker", "Run the embedded broker, in memory."),
     "topics": ("topics", "Create and list the topics of the contract; print their schemas."),
     "replay": ("replay", "Send records of CSV, JSONL or Parquet files, as fast as it goes or as they happened."),
     "tail": ("tail", "Watch a topic, each record by its type in the contract."),

@@ -50,6 +50,7 @@ class Metrics:
         )
         self.rung_skipped = Counter("tsrec_rungs_skipped", "Rungs skipped to keep the deadline.", ["rung"], registry=r)
         self.state_rows = Gauge("tsrec_state_rows", "Rows held.", ["table"], registry=r)
+        self.evicted = Counter("tsrec_state_evicted_rows", "Rows removed after idling.", ["table"], registry=r)
         self.state_bytes = Gauge("tsrec_state_bytes", "Bytes held.", ["table"], registry=r)
         self.checkpoint = Histogram(
             "tsrec_checkpoint_seconds", "Duration of a checkpoint.", buckets=_DURATION_S, registry=r

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 #: Batches that wait between the consumer and the lanes, before the consumer stops fetching that partition.
 QUEUE_BATCHES = 4
 
+#: Rows looked at for eviction in each shard and checkpoint: a million rows are gone through in under two minutes.
+EVICT_SCAN = 10_000
+
 
 class Processor(faust.App):  # type: ignore[misc]
     """A Faust app over the `tsrec` transport. Ordinary topics, agents and tables of Faust work in it as well.
@@ -98,6 +101,7 @@ class Processor(faust.App):  # type: ignore[misc]
         self._batch_bytes = batch_bytes
         self._compression = compression
         self.checkpoint = Checkpoint(self, on_done=self.metrics.checkpoint_done)
+        self.checkpoint.before_cut.append(self.evict_idle)
         self.lanes = Lanes(self, self.checkpoint)
         #: Topic -> settings it is made with, where this worker makes it.
         self.topic_configs: dict[str, dict[str, str]] = {}
@@ -226,6 +230,24 @@ class Processor(faust.App):  # type: ignore[misc]
         for table in self.columnar_tables:
             table.drop(NOWHERE)
         self.event_time.restore({})
+
+    def evict_idle(self) -> None:
+        """Remove rows that have been idle past their table's retention, by event time; a part of the rows at a time.
+
+        Called in each cut: the tombstones go to the changelog with the rows of that checkpoint.
+        """
+        for table in self.columnar_tables:
+            if table.retention_s is None:
+                continue
+            for partition in list(table.shards):
+                marks = [
+                    self.event_time.watermark(TP(name, partition), self.batch_topics[name])
+                    for name in table.layout.sources
+                ]
+                known = [mark for mark in marks if mark is not None]
+                if known and partition >= 0:
+                    # The slower source decides, where both have been heard of.
+                    self.metrics.evicted.labels(table.name).inc(table.evict(partition, min(known), EVICT_SCAN))
 
     def shards(self, partition: int) -> list[Any]:
         """The shards of all columnar tables that hold state of `partition`."""

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import click
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, UnrecognizedBrokerVersion
 
+from stream_app.contract import catalog_of, dialect_of
 from stream_app.errors import BrokerUnavailable, TsrecError, UsageError
-from stream_app.settings import Settings, TopicSettings, load
+from stream_app.settings import Settings, load
 from topics.catalog import Catalog, Topic
-from topics.dialect import Dialect
 
 __all__ = ["bootstrap_option", "catalog_of", "dialect_of", "echo_table", "run", "settings_for", "topic_named"]
 
@@ -30,30 +30,6 @@ def settings_for(bootstrap: str | None, **overrides: Any) -> Settings:
     """The settings with what the command line gave on top."""
     given = {name: value for name, value in {"bootstrap": bootstrap, **overrides}.items() if value is not None}
     return load(**given)
-
-
-def _inputs(settings: Settings) -> dict[str, TopicSettings]:
-    return {
-        "clicks": settings.clicks,
-        "purchases": settings.purchases,
-        "trades": settings.trades,
-        "items": settings.items,
-        "credit-applications": settings.credit_applications,
-    }
-
-
-def catalog_of(settings: Settings) -> Catalog:
-    """The topics under the names the settings give them."""
-    names = {name: mine.name for name, mine in _inputs(settings).items() if mine.name is not None}
-    return Catalog(settings.topic_prefix, names, settings.partitions)
-
-
-def dialect_of(settings: Settings, topic: Topic) -> Dialect | None:
-    """How records of an input topic are written, where the settings say so."""
-    mine = _inputs(settings).get(topic.name)
-    if mine is None:
-        return None
-    return Dialect(mine.fields, mine.values, mine.time_unit, mine.numeric_ids) or None
 
 
 def topic_named(catalog: Catalog, name: str) -> Topic:
