@@ -1,0 +1,140 @@
+"""`tsrec evaluate fraud FILE`: card fraud on your own transactions, rolled over time: train, wait for labels, test."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_app.errors import UsageError
+from tsrec_models.evaluation.fraud import Transactions, rolled
+from tsrec_models.evaluation.fraud_reading import COLUMNS, read_transactions
+from tsrec_models.risk.fraud_features import FEATURES, FraudFeatures
+from tsrec_models.risk.fraud_model import FraudModel
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--columns",
+    metavar="FIELD=COLUMN,...",
+    default="",
+    help="Other names of columns, such as ts=when,account_id=card. The Fraud Detection Handbook's are known.",
+)
+@click.option("--k", type=click.IntRange(min=1), default=100, show_default=True, help="Cards looked at in a day.")
+@click.option("--train-days", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option("--delay-days", type=click.IntRange(min=0), default=7, show_default=True, help="Until labels are known.")
+@click.option("--test-days", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option(
+    "--warmup-days", type=click.IntRange(min=0), default=30, show_default=True, help="To fill the windows first."
+)
+@click.option("--last", type=click.IntRange(min=1), help="Only the last N folds.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--plot", type=click.Path(path_type=Path), help="Write the figure to this PNG.")
+def command(
+    path: Path,
+    columns: str,
+    k: int,
+    train_days: int,
+    delay_days: int,
+    test_days: int,
+    warmup_days: int,
+    last: int | None,
+    seed: int,
+    plot: Path | None,
+) -> None:
+    """Learn fraud from FILE's past and score its future, fold by fold.
+
+    FILE is CSV or Parquet with the columns ts, account_id, merchant_id, amount, label (1 is fraud). No label is used,
+    in training or in a feature, before --delay-days have passed since its transaction. The last line is a JSON object.
+    """
+    data, dropped = read_transactions(path, _mapping(columns))
+    click.echo(
+        f"{len(data.ts)} transactions of {len(np.unique(data.account))} accounts at {len(np.unique(data.merchant))} "
+        f"merchants, {int(data.is_fraud.sum())} frauds, {int(data.day[-1]) + 1} days"
+    )
+    if dropped:
+        click.echo(f"{dropped} rows left out: something missing, or a negative amount", err=True)
+    started = time.monotonic()
+    x = FraudFeatures().replay(
+        data.account, data.merchant, data.ts, data.amount, data.is_fraud, delay_s=86_400.0 * delay_days
+    )
+    click.echo(f"{len(FEATURES)} features in {time.monotonic() - started:.1f} s")
+    tested: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+
+    def method(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
+        model = FraudModel.fit(x[train], data.is_fraud[train], data.ts[train], seed=seed)
+        p = model.predict(x[test])
+        tested.append((test, p))
+        return p
+
+    scores = rolled(
+        data,
+        method,
+        k=k,
+        last=last,
+        train_days=train_days,
+        delay_days=delay_days,
+        test_days=test_days,
+        warmup_days=warmup_days,
+    )
+    if plot is not None:
+        _plot(data, tested, plot)
+        click.echo(f"figure in {plot}")
+    click.echo(
+        json.dumps(
+            {
+                "auc": round(scores.auc, 4),
+                "average_precision": round(scores.average_precision, 4),
+                f"card_precision@{k}": round(scores.card_precision, 4),
+                "calibration_error": round(scores.calibration_error, 5),
+                "folds": scores.folds,
+                "transactions": len(data.ts),
+                "frauds": int(data.is_fraud.sum()),
+                "seconds": round(time.monotonic() - started, 1),
+            }
+        )
+    )
+
+
+def _mapping(columns: str) -> dict[str, str]:
+    names = {}
+    for pair in filter(None, columns.split(",")):
+        field, equals, column = pair.partition("=")
+        if not equals or field not in COLUMNS:
+            raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in COLUMNS)}")
+        names[field] = column
+    return names
+
+
+def _plot(data: Transactions, tested: list[tuple[NDArray[np.int64], NDArray[np.float64]]], plot: Path) -> None:
+    """Precision over recall of all test days, and predicted against observed rates."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("--plot needs matplotlib: pip install matplotlib") from error
+    rows = np.concatenate([test for test, _ in tested])
+    p = np.concatenate([scores for _, scores in tested])
+    y = data.is_fraud[rows]
+    order = np.argsort(-p, kind="stable")
+    hits = np.cumsum(y[order])
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(hits / hits[-1], hits / np.arange(1, len(p) + 1), color="#1f5fa8")
+    left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="All test days")
+    bins = [part for part in np.array_split(order[::-1], 200) if len(part)][-40:]
+    predicted, observed = [p[b].mean() for b in bins], [y[b].mean() for b in bins]
+    right.plot([1e-4, 1], [1e-4, 1], color="#999999", linewidth=1)
+    right.loglog(np.maximum(predicted, 1e-4), np.maximum(observed, 1e-4), "o", markersize=4, color="#c0392b")
+    right.set(
+        xlabel="predicted rate of fraud", ylabel="observed rate", title="Calibration, riskiest fifth in 40 groups"
+    )
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    figure.savefig(plot, dpi=120)
