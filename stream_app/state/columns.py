@@ -70,7 +70,11 @@ class Columns:
         if isinstance(source, Columns):
             return source
         if isinstance(source, Mapping):
-            return cls(**source)
+            features = {name: part for name, part in source.items() if isinstance(part, Feature)}
+            for name, feature in features.items():
+                if feature.name != name:
+                    raise StateError(f"feature {feature.name!r} is declared as {name!r}: give it name={name!r}")
+            return cls(*features.values(), **{n: part for n, part in source.items() if isinstance(part, Column)})
         if isinstance(source, Feature):
             return cls(source)
         return cls(*source)
@@ -91,7 +95,7 @@ class Columns:
         return "; ".join([f"{f.name}: {f.describe()}" for f in self.features] + plain)
 
 
-ColumnSource: TypeAlias = Columns | Feature | Mapping[str, Column] | Iterable[Feature]
+ColumnSource: TypeAlias = Columns | Feature | Mapping[str, Column | Feature] | Iterable[Feature]
 
 
 class Layout:

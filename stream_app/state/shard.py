@@ -34,7 +34,6 @@ class Shard:
         self.table = table
         self.partition = partition
         self.index = KeyIndex()
-        self.recovered_rows = 0
         self._schema = np.frombuffer(layout.schema_id.to_bytes(SCHEMA_BYTES, "little"), np.uint8)
         self._take_memory(reserve(reserve_bytes))
         self._flags = np.zeros(64, np.uint8)
@@ -213,7 +212,6 @@ class Shard:
         removed = rows[values.start < 0]
         removed = np.unique(removed[(removed >= 0) & (self._flags[removed] == 0)])
         self.index.remove(removed)
-        self.recovered_rows += len(rows)
 
     def _check_schema(self, values: Spans) -> None:
         held = values.start >= 0

@@ -23,6 +23,13 @@ def test_plain_columns_may_come_as_a_mapping() -> None:
     assert dict(Columns.of({"score": Column(np.float32)}).items()) == {"score": Column(np.float32)}
 
 
+def test_a_mapping_may_hold_features_under_their_names() -> None:
+    columns = Columns.of({"tumbling": WINDOWS, "score": Column(np.float32)})
+    assert [name for name, _ in columns.items()] == ["tumbling.newest", "tumbling.ring", "score"]
+    with pytest.raises(StateError, match="give it name='hourly'"):
+        Columns.of({"hourly": WINDOWS})
+
+
 def test_features_of_one_kind_need_names() -> None:
     with pytest.raises(StateError, match=r"'tumbling\.newest' is declared twice"):
         Columns(WINDOWS, TumblingCounts(3600, windows=24))
