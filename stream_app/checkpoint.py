@@ -121,7 +121,6 @@ class Checkpoint:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, the worker ends and recovers
             self._give_back(rows)
-            logger.error("checkpoint failed: %r", error)
             await app.crash(error)
             return False
         finally:

@@ -24,7 +24,7 @@ class _Quiet(logging.Filter):
         text = str(record.msg)
         if "Crashed reason=" in text or (record.levelno <= logging.INFO and text.startswith("[^")):
             return False
-        if not record.name.startswith(("aiokafka", "mode", "asyncio")):
+        if not record.name.startswith(("aiokafka", "mode", "faust", "asyncio")):
             return True
         key, now = (record.name, text), time.monotonic()
         if now - self._said.get(key, float("-inf")) < REPEAT_S:

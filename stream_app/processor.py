@@ -23,6 +23,7 @@ from stream_app.rehearsal import NOWHERE, rehearsal_batch
 from stream_app.state.table import Table
 from stream_app.transport.builder import build_batches
 from stream_app.transport.outbox import Outbox
+from stream_app.transport.records import RecordBatch
 from stream_app.transport.topic import BatchSchema
 from topics.dialect import Dialect
 
@@ -30,8 +31,6 @@ __all__ = ["Processor"]
 
 logger = logging.getLogger(__name__)
 
-#: Batches that wait between the consumer and the lanes, before the consumer stops fetching that partition.
-QUEUE_BATCHES = 4
 
 #: Rows looked at for eviction in each shard and checkpoint: a million rows are gone through in under two minutes.
 EVICT_SCAN = 10_000
@@ -189,18 +188,19 @@ class Processor(faust.App):  # type: ignore[misc]
         return register
 
     def _consume(self, topic: BatchTopic) -> None:
-        """A Faust agent that puts the batches of `topic` into their lanes."""
+        """Subscribe to `topic` by a Faust agent; its batches go to the lanes without passing through the agent."""
         self.batch_topic_names.add(topic.name)
-        channel = self.topic(
-            topic.name, schema=BatchSchema(), partitions=topic.partitions, maxsize=QUEUE_BATCHES, internal=False
-        )
+        channel = self.topic(topic.name, schema=BatchSchema(), partitions=topic.partitions, internal=False)
 
-        async def dispatch(stream: Any) -> None:
-            async for event in stream.noack().events():
-                message = event.message
-                await self.lanes.put(message.tp, topic, message.value, self._handlers[topic.name])
+        async def subscribe(stream: Any) -> None:
+            async for _ in stream.noack().events():
+                pass
 
-        self.agent(channel, name=f"tsrec.{topic.name}")(dispatch)
+        self.agent(channel, name=f"tsrec.{topic.name}")(subscribe)
+
+    async def deliver(self, tp: TP, records: RecordBatch) -> None:
+        """Put a batch of an input topic into its lane; waits while that is full, which holds up the poll."""
+        await self.lanes.put(tp, self.batch_topics[tp.topic], records, self._handlers[tp.topic])
 
     # -- running
 

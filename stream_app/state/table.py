@@ -171,7 +171,7 @@ class Table(Collection):  # type: ignore[misc]
         Faust's recovery loop would log an error and go on with a hole in the state: so an error crashes the app.
         """
         if self._failure is not None:
-            raise self._failure
+            raise StateError(f"table {self.name!r} cannot be recovered, the worker ends") from self._failure
         began = time.perf_counter()
         rows = 0
         try:
@@ -180,7 +180,8 @@ class Table(Collection):  # type: ignore[misc]
         except Exception as error:
             self._failure = error
             self._crashing = asyncio.get_running_loop().create_task(self.app.crash(error))
-            raise
+            # Faust logs what it gets here for each batch; the crash says what it is, once.
+            raise StateError(f"table {self.name!r} cannot be recovered, the worker ends") from error
         self.recovered_rows += rows
         self.recovery_s += time.perf_counter() - began
         self._log_progress()

@@ -50,6 +50,14 @@ class Sought(NamedTuple):
     metadata: dict[TP, str]
 
 
+class Polled(dict[TP, list[Any]]):
+    """What a poll brought, and the number of the seek it was read after."""
+
+    def __init__(self, records: Mapping[TP, list[Any]], seek: int) -> None:
+        super().__init__(records)
+        self.seek = seek
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to the broker."""
 
@@ -63,6 +71,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         hand_over_batches(consumer, self.consumer.is_batch_topic, lambda: self.sought.number)
         self._renew_lease_by_heartbeats(consumer._coordinator)
+        consumer._coordinator._coordination_task.add_done_callback(self._on_coordination_ended)
+
+    async def on_thread_stop(self) -> None:
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            # aiokafka cancels its fetches and trips over one that waits for a broker that is away.
+            await self._ensure_consumer()._client.close()
+
+    def _on_coordination_ended(self, task: asyncio.Task[None]) -> None:
+        """The group does not take this worker (a wrong session timeout, no authorization): aiokafka only logs it."""
+        if not task.cancelled() and (error := task.exception()) is not None and not self.should_stop:
+            self._failing = self.thread_loop.create_task(self.crash(error.__cause__ or error))
+
+    async def _fetch_records(self, *args: Any, **options: Any) -> Polled:
+        # Without a pause after the records were taken: the number is that of their positions.
+        return Polled(await super()._fetch_records(*args, **options), self.sought.number)
 
     def _renew_lease_by_heartbeats(self, coordinator: Any) -> None:
         heartbeat = coordinator._do_heartbeat
@@ -155,8 +180,11 @@ class Consumer(driver.Consumer):
         #: What is committed beside an offset: the newest event time up to it.
         self.metadata: dict[TP, str] = {}
         self._seek_number = 0
+        self._released = asyncio.Event()
         super().__init__(*args, **kwargs)
         self._read_offset = _ReadOffsets(self)
+        self._to_conductor: Any = self.callback  # type: ignore[has-type]
+        self.callback = self._deliver
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -184,13 +212,30 @@ class Consumer(driver.Consumer):
         """What the next poll brings. What comes while a rebalance is on is dropped: the seek that ends it brings it
         again. (Faust's own seeks there and then, which would take positions back in the middle of a checkpoint.)"""
         records, active = await self._wait_next_records(timeout)
+        await self._released.wait()
         generation = self.app.consumer_generation_id
+        void = isinstance(records, Polled) and records.seek < self._thread.sought.number
         for tp, record in self.scheduler.iterate(records or {}):
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return
+            if void and not isinstance(record, RecordBatch) and not self._is_changelog_tp(tp):
+                continue
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._to_message(tp, record)
+
+    async def _deliver(self, message: ConsumerMessage) -> None:
+        """Batches of input go straight to the app; the rest through Faust's queues, which lose all they hold when the
+        flow is resumed after a rebalance."""
+        if isinstance(message.value, RecordBatch) and not self._is_changelog_tp(message.tp):
+            await self.app.deliver(message.tp, message.value)
+        else:
+            await self._to_conductor(message)
+
+    def resume_flow(self) -> None:
+        """Called by Faust's recovery before it reads changelogs, and when all is ready."""
+        super().resume_flow()
+        self._released.set()
 
     def begin_batch(self, tp: TP, batch: RecordBatch) -> bool:
         """Take `batch` into the books; False for one read before a seek, which comes again in its place."""
@@ -224,7 +269,9 @@ class Consumer(driver.Consumer):
         return tracker is not None and tracker.generation == batch.seek
 
     async def perform_seek(self) -> None:
-        """To the committed offsets: what was in flight is delivered again from there."""
+        """To the committed offsets: what was in flight is delivered again from there. Nothing is delivered until
+        the flow is resumed, since Faust empties its queues then."""
+        self._released.clear()
         await super().perform_seek()
         self._take_up(self._thread.sought)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -186,22 +187,21 @@ async def test_what_is_not_for_this_table_is_not_applied(users: Table) -> None:
 
 async def test_a_changelog_of_other_columns_crashes_the_app_and_says_what_to_do(app: App, users: Table) -> None:
     await _assign(users, 0)
-    foreign = _changelog(Shard(LAYOUT))
     other = Shard(LAYOUT)
     other.locate(Spans.of([b"ann"]))
-    foreign = _changelog(other)
-    with pytest.raises(StateError, match=r"table 'users'.*partition 0.*other columns.*new name"):
-        users.apply_changelog_batch([_event(foreign)])
+    with pytest.raises(StateError, match="cannot be recovered"):
+        users.apply_changelog_batch([_event(_changelog(other))])
     await asyncio.sleep(0)
     assert isinstance(app.crashed_with, StateError)
-    with pytest.raises(StateError, match="other columns"):
+    assert re.search(r"table 'users'.*partition 0.*other columns.*new name", str(app.crashed_with))
+    with pytest.raises(StateError, match="cannot be recovered"):
         users.apply_changelog_batch([])  # whatever else Faust tries: there is no going on
     assert users.rows == 0
 
 
 async def test_damaged_input_crashes_the_app_too(app: App, users: Table) -> None:
     await _assign(users, 0)
-    with pytest.raises(AttributeError):
+    with pytest.raises(StateError, match="cannot be recovered"):
         users.apply_changelog_batch([_event(None)])  # type: ignore[arg-type]
     await asyncio.sleep(0)
     assert isinstance(app.crashed_with, AttributeError)

@@ -1,0 +1,57 @@
+"""An ordinary Faust topic, agent and table beside batch topics in one app; and the embedded broker."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.system.brokers import Kafka, Tansu
+from tests.system.conftest import Start
+from tests.system.counting import Clicks, judge
+from tests.system.crashes import wait_for_outputs
+from tests.system.kafka_io import Record, create_topics, produce, read_all
+
+pytestmark = pytest.mark.system
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+async def test_an_ordinary_agent_and_table_work_beside_batches_and_commit(
+    kafka: Kafka, start: Start, name: str, guarantee: str
+) -> None:
+    words, totals = f"{name}-words", f"{name}-totals"
+    await create_topics(kafka.bootstrap, f"{name}-in", words, totals)
+    env = {"WORDS": words, "TOTALS": totals, "GUARANTEE": guarantee}
+    clicks, said = Clicks(users=100), 0
+    for round in range(2):
+        await produce(kafka.bootstrap, f"{name}-in", clicks.take(500))
+        await produce(kafka.bootstrap, words, [Record(i % 4, b"w%d" % (i % 8), b"x") for i in range(40)])
+        said += 40
+        worker = start("beside", kafka.bootstrap, worker=f"worker{round}", **env)
+        await wait_for_outputs(kafka.bootstrap, f"{name}-out", 500 * (round + 1), 60)
+        await wait_for_outputs(kafka.bootstrap, totals, said, 60)
+        assert worker.terminate() == 0
+        assert "Traceback" not in worker.log()
+    outputs = Counter((r.key, r.value) for r in await read_all(kafka.bootstrap, totals))
+    # Each word was said ten times, over both workers: the table was recovered, and no message taken twice.
+    assert outputs == Counter((b"w%d" % w, b"%d" % n) for w in range(8) for n in range(1, 11))
+    assert len(await read_all(kafka.bootstrap, f"{name}-out")) == 1000
+
+
+async def test_the_standard_job_runs_on_the_embedded_broker_and_takes_its_place_again_after_a_kill(
+    tansu: Tansu, start: Start, name: str
+) -> None:
+    topic, output = f"{name}-in", f"{name}-out"
+    await create_topics(tansu.bootstrap, topic, output)
+    clicks = Clicks(users=200)
+    await produce(tansu.bootstrap, topic, clicks.take(1000))
+    worker = start("standard", tansu.bootstrap, SESSION_TIMEOUT_S="6")
+    await wait_for_outputs(tansu.bootstrap, output, 1000, 60)
+    worker.kill()
+    await produce(tansu.bootstrap, topic, clicks.take(1000))
+    worker.start()
+    await wait_for_outputs(tansu.bootstrap, output, 2000, 90)
+    assert worker.terminate() == 0
+    verdict = judge(clicks.truth, await read_all(tansu.bootstrap, output))
+    assert (verdict.missing, verdict.wrong) == (0, 0), verdict
