@@ -31,8 +31,9 @@ __all__ = ["Recommender"]
 #: Candidates from each source: enough that filters leave a full list, few enough to mix quickly.
 CANDIDATES = 40
 
-#: Trending items kept at hand for cold users and short lists, and how long (batches apart are milliseconds apart).
-TRENDING, TRENDING_MAX_AGE_S = 200, 1.0
+#: Trending items kept at hand for cold users and short lists. Finding them takes a pass over all items: of more than
+#: so many, they are kept for a second.
+TRENDING, MANY_ITEMS, TRENDING_MAX_AGE_S = 200, 20_000, 1.0
 
 
 class Recommender:
@@ -231,7 +232,7 @@ class Recommender:
 
     def _trending_now(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         now = time.monotonic()
-        if now - self._trending_at > TRENDING_MAX_AGE_S:
+        if self.trends.trending.n_items <= MANY_ITEMS or now - self._trending_at > TRENDING_MAX_AGE_S:
             self._trending_at = now
             self._trending = self.trends.trending.top(min(TRENDING, max(1, self.trends.trending.n_items)))
         return self._trending
