@@ -12,10 +12,10 @@ import click
 import numpy as np
 
 from stream_app.errors import UsageError
-from tsrec_models.evaluation.bootstrap import bootstrap_means
+from tsrec_models.evaluation.bootstrap import bootstrap_difference, bootstrap_means
 from tsrec_models.evaluation.prequential import Learner, prequential
 from tsrec_models.evaluation.protocols import PROTOCOLS, Protocol, Split
-from tsrec_models.evaluation.ranking import ask, report
+from tsrec_models.evaluation.ranking import ScoringRecommender, ask, report
 from tsrec_models.evaluation.ranking_metrics import accuracy
 from tsrec_models.evaluation.ranking_models import Task
 from tsrec_models.evaluation.ranking_recipes import RECIPES, recipe
@@ -76,6 +76,12 @@ WINDOW = 5000
     show_default=True,
     help="Whether the model also learns from the validation events once its settings are chosen.",
 )
+@click.option(
+    "--against",
+    type=click.Choice(list(RECIPES)),
+    multiple=True,
+    help="Another model, asked the same questions: the interval of the difference. May be given more than once.",
+)
 @click.option("--drop-cold", is_flag=True, help="Ask no question whose answer never occurs in training.")
 @click.option(
     "--columns",
@@ -91,6 +97,7 @@ def command(
     seed: int,
     exclude_seen: bool | None,
     refit: bool,
+    against: tuple[str, ...],
     drop_cold: bool,
     columns: str,
 ) -> None:
@@ -111,27 +118,46 @@ def command(
         split = _split(log, CUTS[protocol], exclude_seen)
         if drop_cold:
             split = split.known_only()
-        figures = _fit_and_ask(split, name, max_minutes, seed, refit)
+        figures = _fit_and_ask(split, name, max_minutes, seed, refit, against)
     click.echo(json.dumps(about | figures | {"seed": seed}))
 
 
-def _fit_and_ask(split: Split, name: str, max_minutes: float, seed: int, refit: bool) -> dict[str, Any]:
+def _fit_and_ask(
+    split: Split, name: str, max_minutes: float, seed: int, refit: bool, against: tuple[str, ...]
+) -> dict[str, Any]:
     log = split.log
     click.echo(
         f"{len(log)} events of {log.n_users} users and {log.n_items} items; {len(split.train)} to learn from, "
         f"{len(split)} questions"
     )
+    model, train_s = _fitted(split, name, max_minutes, seed, refit)
+    answers = ask(model, split)
+    figures = {**report(answers, split, seed=seed), "train_s": round(train_s, 1), "refit": refit}
+    if against:
+        ours = accuracy(answers.ranks)
+        figures["against"] = {}
+        for other in against:
+            theirs = accuracy(ask(_fitted(split, other, max_minutes, seed, refit)[0], split).ranks)
+            figures["against"][other] = {
+                metric: [round(end, 5) for end in bootstrap_difference(ours[metric], theirs[metric], split.users)]
+                for metric in ours
+            }
+    return figures
+
+
+def _fitted(split: Split, name: str, max_minutes: float, seed: int, refit: bool) -> tuple[ScoringRecommender, float]:
+    """A model fitted to the training part, and the seconds that took."""
     started = time.monotonic()
     task = Task(split, seed, started + 60.0 * max_minutes)
     method = recipe(name)
     model = method.prepare(task)
     if refit:
         model = method.finish(task)
-    train_s = time.monotonic() - started
-    click.echo(f"fitted {name} in {train_s:.0f} s")
+    seconds = time.monotonic() - started
+    click.echo(f"fitted {name} in {seconds:.0f} s")
     for line in getattr(method, "notes", []):
         click.echo(line)
-    return {**report(ask(model, split), split, seed=seed), "train_s": round(train_s, 1), "refit": refit}
+    return model, seconds
 
 
 def _prequential(log: Log, model: Learner, exclude_seen: bool, seed: int) -> dict[str, Any]:

@@ -61,6 +61,13 @@ def test_without_refit_the_model_learns_less(walks):
     )
 
 
+def test_a_rival_is_asked_the_same_questions(walks):
+    figures = run(walks, "--model", "rules", "--against", "popularity", "--against", "rules")
+    low, high = figures["against"]["popularity"]["ndcg@10"]
+    assert 0.1 < low < high
+    assert figures["against"]["rules"]["ndcg@10"] == [0.0, 0.0]
+
+
 def test_seen_items_may_be_asked_for_again(tmp_path):
     path = tmp_path / "again.csv"
     path.write_text("user_id,item_id\n" + "".join(f"u{u},{i}\n" for u in range(5) for i in (1, 2, 1)))

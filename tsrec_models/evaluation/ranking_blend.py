@@ -44,6 +44,7 @@ class Choices:
     features: NDArray[np.float32]  # [questions, candidates, features]
     gates: NDArray[np.float64]  # [questions, gates]
     reachable: NDArray[np.bool_]  # [questions] whether any member put the answer forward
+    users: NDArray[np.int64]  # [questions]
 
     def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scores [questions, candidates] under weights [gates, features]; -inf where there is no item."""
@@ -60,14 +61,15 @@ class Choices:
 
     def select(self, rows: NDArray[Any]) -> Choices:
         """The choice sets of some questions."""
-        return Choices(self.ids[rows], self.features[rows], self.gates[rows], self.reachable[rows])
+        return Choices(self.ids[rows], self.features[rows], self.gates[rows], self.reachable[rows], self.users[rows])
 
 
 def choice_sets(blend: Blend, split: Split) -> Choices:
     """The choice sets of every question of `split`, with the evidence of the members of `blend`."""
     n_items = blend.n_items
     parts = []
-    for block in split.blocks(max(1, min(512, _CELLS // n_items))):
+    size = max(1, min(512, _CELLS // n_items))
+    for number, block in enumerate(split.blocks(size)):
         state = blend.encode(block.histories, block.times)
         seen = block.histories if split.exclude_seen else [block.targets[:0]] * len(block.targets)
         indptr, excluded = pack_ragged(seen)
@@ -82,13 +84,15 @@ def choice_sets(blend: Blend, split: Split) -> Choices:
         ids = np.hstack(nominees)
         reachable = (ids == block.targets[:, None]).any(axis=1)
         ids = _distinct(ids, block.targets)
-        parts.append(Choices(ids, blend.features(state, ids), blend.gates(own), reachable))
+        users = split.users[number * size : number * size + len(ids)]
+        parts.append(Choices(ids, blend.features(state, ids), blend.gates(own), reachable, users))
     width = max(part.ids.shape[1] for part in parts)
     return Choices(
         np.concatenate([_padded(part.ids, width, -1) for part in parts]),
         np.concatenate([_padded(part.features, width, 0) for part in parts]),
         np.concatenate([part.gates for part in parts]),
         np.concatenate([part.reachable for part in parts]),
+        np.concatenate([part.users for part in parts]),
     )
 
 
@@ -168,9 +172,9 @@ class BlendRecipe:
             alone[0, 2 * place] = 1.0
             rivals[name] = alone
         figures = {name: float(choices.ndcg(weights).mean()) for name, weights in rivals.items()}
-        halves = np.arange(len(choices.ids)) % 2 == 0
+        first = choices.users % 2 == 0  # by user: questions of one user are alike
         learned = np.concatenate(
-            [choices.select(~half).ndcg(fit_weights(choices.select(half), start)) for half in (halves, ~halves)]
+            [choices.select(~half).ndcg(fit_weights(choices.select(half), start)) for half in (first, ~first)]
         )
         figures["blend, cross-validated"] = float(learned.mean())
         self.notes = [f"validation ndcg@20 {value:.4f} {name}" for name, value in figures.items()]

@@ -66,6 +66,7 @@ def test_an_answer_nobody_put_forward_earns_nothing():
         np.array([[[1.0], [0.0]]] * 2, dtype=np.float32),
         np.ones((2, 1)),
         np.array([True, False]),
+        np.array([0, 1]),
     )
     assert choices.ndcg(np.ones((1, 1))).tolist() == [1.0, 0.0]
 
