@@ -17,6 +17,7 @@ from stream_app.items import ItemIndex
 from stream_app.metrics import Metrics
 from stream_app.models import LiveModel
 from stream_app.processor import Processor
+from stream_app.risk_app import RiskDesk, risk_desk
 from stream_app.settings import Settings
 from stream_app.web import WebServer
 from topics.catalog import Catalog
@@ -43,6 +44,7 @@ class Application:
     recommender: Recommender
     inference: Inference
     metrics: Metrics
+    risk: RiskDesk
 
 
 def build(settings: Settings) -> Application:
@@ -91,9 +93,10 @@ def build(settings: Settings) -> Application:
     )  # fmt: skip
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
+    risk = risk_desk(app, topics, settings, metrics, inference)
     app.service(_catalog_service(app, topics["items"], items, catalog_ready))
     app.service(_web_service(app, settings, catalog_ready))
-    return Application(app, settings, catalog, items, recommender, inference, metrics)
+    return Application(app, settings, catalog, items, recommender, inference, metrics, risk)
 
 
 def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready: asyncio.Event) -> type[CatalogReader]:

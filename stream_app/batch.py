@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from faust.types import TP
 from numpy.typing import NDArray
 
+from stream_app.structs import decode_structs, is_columnar
 from stream_app.transport.partitioning import partitions_of
 from stream_app.transport.records import RecordBatch
-from topics.columns import Columns, decode_columns
+from topics.columns import decode_columns
 from topics.dialect import Dialect
 from topics.errors import Reason, RecordError
 from topics.spans import Spans
@@ -39,9 +41,16 @@ class BatchTopic:
     tombstones: bool = False
     max_records: int | None = None
 
-    def decode(self, values: Spans) -> Columns:
-        """Columns of a batch of record values, with the errors of the bad ones."""
-        return decode_columns(self.type, values, self.dialect, tombstones=self.tombstones)
+    @cached_property
+    def columnar(self) -> bool:
+        """Whether its records are decoded into columns; else into structs, `Batch.structs`."""
+        return is_columnar(self.type, self.dialect)
+
+    def decode(self, values: Spans) -> Any:
+        """`Columns` of a batch of record values, or `Structs`, with the errors of the bad ones."""
+        if self.columnar:
+            return decode_columns(self.type, values, self.dialect, tombstones=self.tombstones)
+        return decode_structs(self.type, values, self.dialect, tombstones=self.tombstones)
 
 
 @dataclass(slots=True)
@@ -62,7 +71,7 @@ class Batch:
 
     topic: BatchTopic
     records: RecordBatch
-    columns: Columns
+    columns: Any  # Columns, or Structs where the topic's type is not flat
     outgoing: list[Outgoing] = field(default_factory=list)
     rejected: list[tuple[RecordBatch, RecordError]] = field(default_factory=list)
 
@@ -83,6 +92,12 @@ class Batch:
     def offsets(self) -> NDArray[np.int64]:
         """int64 [n]: the source offset of each record."""
         return self.records.offsets
+
+    @property
+    def structs(self) -> list[Any]:
+        """The records as structs, where the topic's type is not flat (see `BatchTopic.columnar`)."""
+        structs: list[Any] = self.columns.records
+        return structs
 
     def source(self, i: int) -> str:
         """`topic:partition:offset` of record `i`: what decision and alert ids are made from."""

@@ -10,7 +10,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from stream_app.errors import UsageError
 
-__all__ = ["LadderSettings", "Settings", "TopicSettings", "TriggerSettings", "load"]
+__all__ = [
+    "AlertSettings",
+    "LadderSettings",
+    "MarketRiskSettings",
+    "Settings",
+    "SurveillanceSettings",
+    "TopicSettings",
+    "TriggerSettings",
+    "load",
+]
 
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -52,6 +61,59 @@ class LadderSettings(BaseModel):
     budget_ms: Positive = Field(40.0, description="From the arrival of a batch to its decisions.")
     rungs: list[Literal["neural", "rules", "trending"]] = Field(
         ["neural", "rules", "trending"], description="Rungs, best first."
+    )
+
+
+class MarketRiskSettings(BaseModel):
+    """Bars, forecasts and alarms by symbol."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bar_s: Positive = Field(60.0, description="Width of a bar; a forecast is for the next one.")
+    bar_lateness_s: Seconds = Field(1.0, description="A bar waits this long for trades out of order.")
+    order: tuple[int, int, int] = Field((1, 0, 1), description="ARIMA order of log returns.")
+    level: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.9, description="Coverage of the intervals.")
+    warmup_bars: Annotated[int, Field(ge=20)] = Field(30, description="Bars before anything is forecast of a symbol.")
+    refit_bars: Annotated[int, Field(ge=20)] = Field(500, description="Parameters are estimated anew so often.")
+    window_bars: Annotated[int, Field(ge=100)] = Field(500, description="Past bars that tail risk is read from.")
+    alarms_per_day: Positive = Field(1.0, description="False alarms a symbol and day of innovations and losses.")
+    min_move_bps: Seconds = Field(10.0, description="A bar that moved less, in basis points, alarms nobody.")
+    backtest_alarm: Positive = Field(
+        10_000.0, description="Bars to a false alarm that a model of tail risk understates it."
+    )
+
+
+class SurveillanceSettings(BaseModel):
+    """Limits of the watch over markets and accounts; amounts in the currency of price x quantity."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    velocity_limit: Annotated[int, Field(ge=1)] = Field(60, description="Orders of an account within a minute.")
+    structuring_limit: Positive = Field(10_000.0, description="The reporting limit that orders stay just below.")
+    trade_limit: Positive = Field(float("inf"), description="Largest order an account may send; inf: off.")
+    loss_limit: Positive = Field(100_000.0, description="Loss of an account, realised and not.")
+    drawdown_limit: Positive = Field(100_000.0, description="Fall of an account's equity from its peak.")
+    concentration_exposure: Positive = Field(
+        float("inf"), description="Exposure from which one symbol's share of it is watched; inf: off."
+    )
+    spike_move_bps: Positive = Field(30.0, description="Smallest move within ten seconds that is a spike.")
+    large_per_day: Positive = Field(20.0, description="Large orders a symbol and day.")
+
+
+class AlertSettings(BaseModel):
+    """What people hear of, and what follows from it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cap_per_kind: Annotated[int, Field(ge=1)] = Field(20, description="New alerts of a kind in a window.")
+    cap_total: Annotated[int, Field(ge=1)] = Field(60, description="New alerts of all kinds in a window.")
+    cap_critical: Annotated[int, Field(ge=1)] = Field(60, description="Critical ones, counted apart.")
+    cap_window_s: Positive = Field(3600.0, description="The window, in event time; by detector and partition.")
+    silence_s: Positive = Field(3600.0, description="How long a silence lasts that does not say.")
+    review: Annotated[int, Field(ge=1)] = Field(200, description="Alerts that wait for a verdict at most.")
+    gate_kinds: list[str] = Field(
+        ["velocity", "wash_trade", "structuring", "trade_limit", "loss_limit", "drawdown"],
+        description="Kinds whose critical alerts hold promotions back from the user or account; empty: all.",
     )
 
 
@@ -105,6 +167,14 @@ class Settings(BaseSettings):
     trigger: TriggerSettings = Field(default_factory=TriggerSettings, description="When a recommendation is made.")
     ladder: LadderSettings = Field(default_factory=LadderSettings, description="The deadline ladder.")
     profile_retention_days: Positive = Field(30.0, description="A user's row goes after this long without an event.")
+
+    # Risk
+    market: MarketRiskSettings = Field(default_factory=MarketRiskSettings, description="Bars, forecasts and alarms.")
+    surveillance: SurveillanceSettings = Field(
+        default_factory=SurveillanceSettings, description="The watch over markets and accounts."
+    )
+    alerts: AlertSettings = Field(default_factory=AlertSettings, description="What people hear of.")
+    credit_model: Path | None = Field(None, description="File of the trained scorecard; without one none is scored.")
 
     # Serving
     web_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")

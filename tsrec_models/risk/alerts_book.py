@@ -270,7 +270,7 @@ class AlertBook:
     def acknowledge(self, alert_id: str, by: str, ts: float) -> Alert:
         """Someone has taken the alert on: no repeats from now on, only a rise in severity. Raises AlertError for an id
         that is not open."""
-        entry = self.entries.get(self._by_id.get(alert_id, ""))
+        entry = self.find(alert_id)
         if entry is None or not entry.is_open:
             raise AlertError(f"alert {alert_id!r} is not open: it may have been resolved; nothing to acknowledge")
         entry.acknowledged_by, entry.acknowledged_ts = by, ts
@@ -303,6 +303,10 @@ class AlertBook:
             out += self._open(entry, ts, source)
             self._touch(entry)
         return out
+
+    def find(self, alert_id: str) -> Entry | None:
+        """The alert of this id, from its first signal to the end of its cooldown; None where there is none."""
+        return self.entries.get(self._by_id.get(alert_id, ""))
 
     def open_alerts(self, subject: str | None = None) -> list[Entry]:
         """Open alerts (of `subject`), worst first, then oldest. A muted or held one is open too: it is a fact about the

@@ -70,6 +70,10 @@ class ReviewQueue:
             self._changed[_QUEUE_PREFIX + loser.alert_id] = None
             self.dropped += 1
 
+    def knows(self, alert_id: str) -> bool:
+        """Whether this alert waits for a verdict or has one."""
+        return alert_id in self._waiting or alert_id in self.labels
+
     def waiting(self, kind: str | None = None) -> list[Alert]:
         """What to look at next: worst first, then oldest."""
         found = [a for a in self._waiting.values() if kind in (None, a.kind)]

@@ -23,7 +23,7 @@ from tsrec_models.risk.surveillance_out import new_out
 from tsrec_models.risk.surveillance_positions import find, reindex
 from tsrec_models.risk.surveillance_settings import Settings, SurveillanceError
 from tsrec_models.risk.surveillance_signals import SignalBatch, Trades
-from tsrec_models.risk.surveillance_state import accounts, grow, pack, positions, symbols, unpack
+from tsrec_models.risk.surveillance_state import Table, accounts, grow, pack, positions, symbols, unpack
 
 __all__ = ["Settings", "SignalBatch", "Surveillance", "Trades"]
 
@@ -147,6 +147,15 @@ class Surveillance:
                 held = self.positions[row]
                 out[i] = held["quantity"], held["cost"], held["mark"]
         return out
+
+    def positions_of(self, account: NDArray[np.int64]) -> Table:
+        """What the account rows hold, by account in the order of rows: POSITION records, flat ones left out."""
+        held = self.positions[: int(self._meta[N_POSITIONS])]
+        wanted = np.zeros(len(self.accounts), np.bool_)
+        wanted[account] = True
+        found = held[wanted[held["account"]] & (held["quantity"] != 0.0)]
+        ordered: Table = found[np.argsort(found["account"], kind="stable")]
+        return ordered
 
     def unpack_positions(
         self, account: NDArray[np.int64], symbol: NDArray[np.int64], values: NDArray[np.float64]

@@ -1,0 +1,251 @@
+"""Market risk: trades become bars; each closed bar steps its symbol's models, is forecast from, and is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_app.agents.alerts import Alerts
+from stream_app.agents.bar_signals import BarSignals
+from stream_app.batch import Batch, BatchTopic
+from stream_app.inference import Inference
+from stream_app.metrics import Metrics
+from stream_app.rehearsal import NOWHERE
+from stream_app.settings import MarketRiskSettings
+from stream_app.state.columns import Column, Columns
+from stream_app.state.shard import Shard
+from stream_app.state.table import Table
+from topics.columns import encode_columns
+from topics.decisions import Forecast
+from topics.spans import Spans
+from tsrec_models.risk.alerts import Signal
+from tsrec_models.risk.bar_models import BarModels, BarModelSettings, BarOutcome
+from tsrec_models.risk.bars import BUY, LATE, SELL, Bars, TimeBars
+from tsrec_models.risk.market_watch import MARKET_WIDTH, MarketWatch
+
+__all__ = ["CHANNEL", "MarketRisk", "bar_models", "model_columns", "sides", "symbol_columns", "time_bars"]
+
+#: The alert book of this agent.
+CHANNEL = "market"
+
+#: Bars of a rehearsal: enough to warm up, to fit, and to step what was fitted.
+_REHEARSED_BARS = 2
+
+
+def time_bars(settings: MarketRiskSettings) -> TimeBars:
+    """Bars as the settings want them."""
+    return TimeBars(settings.bar_s, settings.bar_lateness_s)
+
+
+def bar_models(settings: MarketRiskSettings) -> BarModels:
+    """Models of bars as the settings want them."""
+    return BarModels(
+        BarModelSettings(
+            settings.order, settings.level, settings.warmup_bars, settings.refit_bars, settings.window_bars
+        )
+    )
+
+
+def symbol_columns(bars: TimeBars) -> Columns:
+    """What every trade changes: open bars, and the watch over moves and large orders."""
+    return Columns(
+        begun=Column(np.bool_), bars=Column(np.float64, (bars.width,)), watch=Column(np.float64, (MARKET_WIDTH,))
+    )
+
+
+def model_columns(models: BarModels) -> Columns:
+    """What only a closed bar changes: a row of 17 KB with a window of 500."""
+    return Columns(models=Column(np.float64, (models.width,)))
+
+
+def sides(columns: Any) -> NDArray[np.int8]:
+    """The aggressor's side of trades: BUY, SELL or 0."""
+    signs = {"buy": BUY, "sell": SELL}
+    table = np.array([signs[name] for name in columns.codes("side")] + [0], np.int8)
+    out: NDArray[np.int8] = table[columns.side]  # -1, no side, takes the last
+    return out
+
+
+class MarketRisk:
+    """The agent of `trades`: bars -> ARIMA, intervals, tail risk -> `forecasts`; what is unusual -> `risk-alerts`."""
+
+    def __init__(
+        self,
+        *,
+        symbols: Table,
+        models: Table,
+        forecasts: BatchTopic,
+        alerts: Alerts,
+        bars: TimeBars,
+        bar_models: BarModels,
+        watch: MarketWatch,
+        signals: BarSignals,
+        inference: Inference,
+        metrics: Metrics,
+    ) -> None:
+        self.symbols = symbols
+        self.models = models
+        self.forecasts = forecasts
+        self.alerts = alerts
+        self.bars = bars
+        self.bar_models = bar_models
+        self.watch = watch
+        self.signals = signals
+        self.inference = inference
+        self.metrics = metrics
+        self._closed: dict[int, float] = {}
+
+    async def __call__(self, batch: Batch) -> None:
+        """Watch prices and sizes, close bars, step their models, forecast, and last tell the alert book."""
+        shard = self.symbols.shard(batch.partition)
+        trades = batch.columns
+        rows, fresh = shard.admit(trades.symbol, self.symbols.source(batch.topic.name), batch.offsets, trades.ts)
+        if not fresh.all():  # replayed after a crash: already in the bars, already told
+            batch, rows = batch.only(fresh), rows[fresh]
+            trades = batch.columns
+            if not len(batch):
+                return
+        self._begin(shard, rows)
+        side = sides(trades)
+        unusual = self.watch.update(
+            shard.column("watch"), rows, side, trades.price, trades.quantity, trades.ts, batch.offsets
+        )
+        closed, by = self._close(batch, shard, rows, side)
+        found = [(int(unusual.table["at"][i]), signal) for i, signal in enumerate(self._named(batch, shard, unusual))]
+        if len(closed):
+            found += await self._step(batch, shard, closed, by)
+        if batch.partition == NOWHERE:
+            await self._rehearse(shard, rows)
+        found.sort(key=lambda pair: pair[0])
+        newest = int(np.argmax(trades.ts))
+        self.alerts.take(
+            batch, CHANNEL, [signal for _, signal in found], (float(trades.ts[newest]), batch.source(newest)),
+            self.signals.told_by,
+        )  # fmt: skip
+
+    def _begin(self, shard: Shard, rows: NDArray[np.int64]) -> None:
+        begun = shard.column("begun")
+        new = np.unique(rows[~begun[rows]])
+        if len(new):
+            self.bars.clear(shard.column("bars"), new)
+            begun[new] = True
+
+    def _close(
+        self, batch: Batch, shard: Shard, rows: NDArray[np.int64], side: NDArray[np.int8]
+    ) -> tuple[Bars, NDArray[np.int64]]:
+        """Bars that closed, and the place in the batch of the trade that closed each."""
+        trades, state = batch.columns, shard.column("bars")
+        closed, fate = self.bars.add(state, rows, trades.price, trades.quantity, side, trades.ts)
+        if late := int(np.count_nonzero(fate == LATE)):
+            self.metrics.late_events.labels(batch.topic.name).inc(late)
+        ends = (closed.number + 1.0) * self.bars.width_s
+        by = [
+            _first_past(trades.ts[own], end + self.bars.lateness_s, own)
+            for own, end in _owners(rows, closed.rows, ends)
+        ]
+        # Symbols that went quiet are closed by the time of the others.
+        watermark = float(trades.ts.max()) - self.bars.lateness_s
+        number = np.floor(watermark / self.bars.width_s)
+        if number > self._closed.get(batch.partition, -np.inf):
+            self._closed[batch.partition] = float(number)
+            every = shard.live_rows()
+            every = every[shard.column("begun")[every]]
+            shard.touch(every)
+            quiet = self.bars.advance(state, every, watermark)
+            if len(quiet):
+                ends = (quiet.number + 1.0) * self.bars.width_s + self.bars.lateness_s
+                anyone = np.arange(len(rows))
+                by += [_first_past(trades.ts, end, anyone) for end in ends.tolist()]
+                closed = Bars(
+                    np.concatenate([closed.rows, quiet.rows]), np.concatenate([closed.fields, quiet.fields]),
+                    self.bars.width_s,
+                )  # fmt: skip
+        return closed, np.array(by, np.int64)
+
+    async def _step(self, batch: Batch, shard: Shard, closed: Bars, by: NDArray[np.int64]) -> list[tuple[int, Signal]]:
+        """Step the models of the symbols whose bars closed, publish forecasts; what there is to say, by trade."""
+        names = shard.index.keys(closed.rows)
+        models = self.models.shard(batch.partition)
+        rows = models.locate(names)
+        models.advance(
+            rows, self.models.source(batch.topic.name), batch.offsets[by], (closed.number + 1.0) * self.bars.width_s
+        )
+        bars = Bars(rows, closed.fields, closed.width_s)
+        outcome = await self.inference.run(self.bar_models.step, models.column("models"), bars)
+        sources = [batch.source(i) for i in by.tolist()]
+        self._forecast(batch, names, bars, outcome, sources)
+        told = self.signals.of(
+            bars, outcome, [(name or b"").decode() for name in names.tolist()], sources,
+            lambda kind, subject: self.alerts.is_open(CHANNEL, batch.partition, kind, subject),
+        )  # fmt: skip
+        return [(int(by[at]), signal) for at, signal in told]
+
+    def _forecast(self, batch: Batch, names: Spans, bars: Bars, outcome: BarOutcome, sources: Sequence[str]) -> None:
+        """One record a closed bar of a symbol that has warmed up: the price one bar on."""
+        ready = np.flatnonzero(np.isfinite(outcome.mean) & np.isfinite(outcome.half_width))
+        if not len(ready):
+            return
+        at = outcome.at[ready]
+        close, mean, half = bars.close[at], outcome.mean[ready], outcome.half_width[ready]
+        subjects = names.take(at)
+        values = encode_columns(
+            Forecast,
+            subject=subjects,
+            ts=(bars.number[at] + 1.0) * bars.width_s,
+            horizon=1,
+            mean=close * np.exp(mean),
+            lower=close * np.exp(mean - half),
+            upper=close * np.exp(mean + half),
+            level=self.bar_models.settings.level,
+            model=f"arima{self.bar_models.order}",
+            step_s=bars.width_s,
+            var_95=outcome.var[ready, 0],
+            var_99=outcome.var[ready, 2],
+            es_975=outcome.es[ready],
+            volatility=outcome.volatility[ready],
+            source=Spans.of([sources[i].encode() for i in at.tolist()]),
+        )
+        batch.send(self.forecasts, subjects, values)
+        if batch.partition != NOWHERE:
+            self.metrics.decisions.labels("forecast", "arima").inc(len(ready))
+
+    def _named(self, batch: Batch, shard: Shard, unusual: Any) -> list[Signal]:
+        if not len(unusual):
+            return []
+
+        def name(row: int) -> str:
+            return (shard.index.keys(np.array([row]))[0] or b"").decode()
+
+        signals: list[Signal] = unusual.signals(name, name, f"{batch.records.topic}:{batch.partition}")
+        return signals
+
+    async def _rehearse(self, shard: Shard, rows: NDArray[np.int64]) -> None:
+        """Compile what only runs when a symbol has warmed up."""
+        models = self.models.shard(NOWHERE)
+        row = models.locate(shard.index.keys(rows[:1]))
+        n = self.bar_models.settings.warmup + _REHEARSED_BARS
+        models.touch(row)
+        fields = np.ones((n, 14))
+        fields[:, 0] = np.arange(n)
+        fields[:, -1] = 1e-4 * np.sin(np.arange(n) ** 2)
+        await self.inference.run(
+            self.bar_models.step, models.column("models"), Bars(np.repeat(row, n), fields, self.bars.width_s)
+        )
+
+
+def _owners(
+    rows: NDArray[np.int64], closed: NDArray[np.int64], ends: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.int64], float]]:
+    """For each closed bar: the places of its symbol's trades in the batch, and the bar's end."""
+    own = {row: np.flatnonzero(rows == row) for row in np.unique(closed).tolist()}
+    for row, end in zip(closed.tolist(), ends.tolist(), strict=True):
+        yield own[row], end
+
+
+def _first_past(ts: NDArray[np.float64], end: float, places: NDArray[np.int64]) -> int:
+    """The place of the first trade at or after `end`; of the last trade where rounding leaves none."""
+    past = ts >= end
+    return int(places[np.argmax(past)]) if past.any() else int(places[-1])

@@ -1,0 +1,77 @@
+"""The risk desk put together: market risk, account risk, credit and alerts on the topics of an application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stream_app.agents.account_risk import CHANNEL as ACCOUNTS
+from stream_app.agents.account_risk import AccountRisk, Rekey
+from stream_app.agents.account_state import account_columns, population_columns, traded_columns
+from stream_app.agents.alert_rows import alert_columns
+from stream_app.agents.alerts import AlertActions, Alerts
+from stream_app.agents.bar_signals import BarSignals
+from stream_app.agents.market_risk import CHANNEL as MARKET
+from stream_app.agents.market_risk import MarketRisk, bar_models, model_columns, symbol_columns, time_bars
+from stream_app.batch import BatchTopic
+from stream_app.inference import Inference
+from stream_app.metrics import Metrics
+from stream_app.processor import Processor
+from stream_app.settings import Settings
+from tsrec_models.risk import surveillance_settings as surveillance
+from tsrec_models.risk.market_watch import MarketWatch
+
+__all__ = ["RiskDesk", "risk_desk"]
+
+
+@dataclass
+class RiskDesk:
+    """What others need of the risk side: the alerts that are open, and who is gated by them (`alerts.gate`)."""
+
+    alerts: Alerts
+    market: MarketRisk
+    accounts: AccountRisk
+
+
+def risk_desk(
+    app: Processor, topics: Mapping[str, BatchTopic], settings: Settings, metrics: Metrics, inference: Inference
+) -> RiskDesk:
+    """Declare the tables of the risk side and register its agents. `topics` are those of the contract, by our names.
+
+    Raises:
+        ModelError: a setting that the models cannot work with.
+    """
+    trades, by_account, actions = topics["trades"], topics["trades-by-account"], topics["alert-actions"]
+    limits = surveillance.Settings(**settings.surveillance.model_dump())
+    bars, models = time_bars(settings.market), bar_models(settings.market)
+    signals = BarSignals(settings.market, models)
+    watched = limits.rules()
+    rules = {
+        MARKET: signals.rules() + [rule for rule in watched if rule.kind in surveillance.SYMBOL_KINDS],
+        ACCOUNTS: [rule for rule in watched if rule.kind in surveillance.ACCOUNT_KINDS],
+    }
+    # Rows go to the changelogs in this order: what can tell a repetition first, what decides that it is none last.
+    alerts = Alerts(
+        app.columnar_table("alerts", alert_columns(), sources=[trades, by_account, actions]),
+        topics["risk-alerts"], rules, settings.alerts, metrics,
+    )  # fmt: skip
+    alerts.table.on_recover(alerts.rebuild)
+    app.checkpoint.before_cut.append(alerts.write_back)
+    market = MarketRisk(
+        models=app.columnar_table("symbol-models", model_columns(models), sources=[trades]),
+        symbols=app.columnar_table("symbols", symbol_columns(bars), sources=[trades]),
+        forecasts=topics["forecasts"], alerts=alerts, bars=bars, bar_models=models, watch=MarketWatch(limits),
+        signals=signals, inference=inference, metrics=metrics,
+    )  # fmt: skip
+    app.process(trades)(market)
+    app.process(trades)(Rekey(by_account))
+    accounts = AccountRisk(
+        traded=app.columnar_table("traded-symbols", traded_columns(), sources=[by_account]),
+        population=app.columnar_table("account-population", population_columns(), sources=[by_account]),
+        accounts=app.columnar_table("accounts", account_columns(by_account.partitions), sources=[by_account]),
+        settings=limits, alerts=alerts,
+    )  # fmt: skip
+    app.process(by_account)(accounts)
+    app.checkpoint.before_cut.append(accounts.write_back)
+    app.process(actions)(AlertActions(alerts, actions))
+    return RiskDesk(alerts, market, accounts)

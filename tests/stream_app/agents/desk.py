@@ -1,0 +1,130 @@
+"""The risk desk without a broker: trades go through the wire format into the agents, what they send is read back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_app.batch import Batch, BatchTopic
+from stream_app.inference import Inference
+from stream_app.metrics import Metrics
+from stream_app.processor import Processor
+from stream_app.risk_app import RiskDesk, risk_desk
+from stream_app.settings import Settings
+from stream_app.transport.builder import build_batches
+from stream_app.transport.records import HEADER, RecordBatch, RecordScanner
+from topics import wire
+from topics.catalog import Catalog
+from topics.spans import Spans
+
+__all__ = ["Desk", "record_batch"]
+
+
+def record_batch(
+    topic: str, partition: int, values: list[bytes], first_offset: int = 0, headers: Spans | None = None
+) -> RecordBatch:
+    """Records as a poll would bring them."""
+    spans = Spans.of(values)
+    times = np.full(len(values), 1 << 42, np.int64)
+    raw = bytes(next(iter(build_batches(None, spans, times, headers=headers, max_bytes=1 << 26)))._build())
+    scanner = RecordScanner(raw)
+    scanner.add(0, HEADER.unpack_from(raw), len(raw))
+    batch = scanner.finish(topic, partition, 0, len(values), 0.0)
+    batch.offsets = batch.offsets + first_offset
+    return batch
+
+
+class Desk:
+    """A desk whose tables survive a crash as their changelogs would have it (`crash`)."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
+        self.catalog = Catalog("", {}, self.settings.partitions)
+        self.sent: dict[str, list[Any]] = defaultdict(list)
+        self.rejected: list[Any] = []
+        self.offsets: dict[tuple[str, int], int] = defaultdict(int)
+        self.log: dict[tuple[str, int], dict[bytes, bytes | None]] = defaultdict(dict)
+        self._start()
+
+    def _start(self) -> None:
+        self.metrics = Metrics()
+        self.inference = Inference()
+        self.app = Processor("desk", bootstrap="127.0.0.1:1", partitions=self.settings.partitions)
+        self.topics: dict[str, BatchTopic] = {
+            name: self.app.batch_topic(topic.kafka_name, topic.type, partitions=topic.partitions)
+            for name, topic in self.catalog.items()
+        }
+        self.desk: RiskDesk = risk_desk(self.app, self.topics, self.settings, self.metrics, self.inference)
+
+    async def send(self, topic: str, records: list[Any], partition: int = 0, headers: Spans | None = None) -> None:
+        """Records arrive in one batch; what is sent on to an internal topic arrives there at once."""
+        first = self.offsets[topic, partition]
+        self.offsets[topic, partition] += len(records)
+        await self.deliver(topic, wire.encode(records), partition, first, headers)
+
+    async def deliver(
+        self, topic: str, values: list[bytes], partition: int, first: int, headers: Spans | None = None
+    ) -> None:
+        """Encoded records arrive at given offsets."""
+        records = record_batch(topic, partition, values, first, headers)
+        await self.handle(topic, records)
+
+    async def handle(self, topic: str, records: RecordBatch) -> None:
+        """A batch goes through every agent of its topic, each atomic."""
+        declared = self.topics[topic]
+        columns = declared.decode(records.values)
+        assert not columns.errors, columns.errors
+        for _name, handler in self.app._handlers[topic]:
+            batch = Batch(declared, records, columns)
+            shards = self.app.shards(records.partition)
+            for shard in shards:
+                shard.savepoint()
+            await handler(batch)
+            for shard in shards:
+                shard.release()
+            self.rejected += [error for _, error in batch.rejected]
+            for out in batch.outgoing:
+                await self._route(out)
+
+    async def _route(self, out: Any) -> None:
+        if out.topic in ("trades-by-account", "alert-actions"):
+            places = np.full(len(out.values), out.partition) if isinstance(out.partition, int) else out.partition
+            for partition in np.unique(places).tolist():
+                rows = np.flatnonzero(places == partition)
+                values = [value or b"" for value in out.values.take(rows).tolist()]
+                headers = out.headers.take(rows) if out.headers is not None else None
+                first = self.offsets[out.topic, partition]
+                self.offsets[out.topic, partition] += len(values)
+                await self.deliver(out.topic, values, partition, first, headers)
+            return
+        type_ = self.topics[out.topic].type
+        self.sent[out.topic] += [msgspec.json.decode(value or b"", type=type_) for value in out.values.tolist()]
+
+    def checkpoint(self) -> None:
+        """What changed goes to the changelogs."""
+        for prepare in self.app.checkpoint.before_cut:
+            prepare()
+        for table in self.app.columnar_tables:
+            for shard in table.dirty_shards():
+                keys, values = shard.drain_dirty()
+                log = self.log[table.name, shard.partition]
+                for key, value in zip(keys.tolist(), values.tolist(), strict=True):
+                    log[key or b""] = value
+
+    async def crash(self) -> None:
+        """Start anew from the changelogs."""
+        self.inference.close()
+        self._start()
+        for table in self.app.columnar_tables:
+            for (name, partition), log in self.log.items():
+                live = {key: value for key, value in log.items() if value is not None}
+                if name == table.name and live:
+                    table.shard(partition).apply(Spans.of(live), Spans.of(live.values()))
+        await self.desk.alerts.rebuild()
+
+    def alerts(self, status: str | None = "firing") -> list[Any]:
+        """Alerts sent so far."""
+        return [alert for alert in self.sent["risk-alerts"] if status in (None, alert.status)]
