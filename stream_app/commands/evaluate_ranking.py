@@ -133,16 +133,14 @@ def _fit_and_ask(
     model, train_s = _fitted(split, name, max_minutes, seed, refit)
     answers = ask(model, split)
     figures = {**report(answers, split, seed=seed), "train_s": round(train_s, 1), "refit": refit}
-    if against:
-        ours = accuracy(answers.ranks)
-        figures["against"] = {}
-        for other in against:
-            theirs = accuracy(ask(_fitted(split, other, max_minutes, seed, refit)[0], split).ranks)
-            figures["against"][other] = {
-                metric: [round(end, 5) for end in bootstrap_difference(ours[metric], theirs[metric], split.users)]
-                for metric in ours
-            }
-    return figures
+    ours, rivals = accuracy(answers.ranks), {}
+    for other in against:
+        theirs = accuracy(ask(_fitted(split, other, max_minutes, seed, refit)[0], split).ranks)
+        rivals[other] = {
+            metric: [round(end, 5) for end in bootstrap_difference(ours[metric], theirs[metric], split.users)]
+            for metric in ours
+        }
+    return {**figures, "against": rivals} if rivals else figures
 
 
 def _fitted(split: Split, name: str, max_minutes: float, seed: int, refit: bool) -> tuple[ScoringRecommender, float]:
