@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
 from stream_app.agents.account_risk import CHANNEL as ACCOUNTS
 from stream_app.agents.account_risk import AccountRisk, Rekey
@@ -11,14 +13,16 @@ from stream_app.agents.account_state import account_columns, population_columns,
 from stream_app.agents.alert_rows import alert_columns
 from stream_app.agents.alerts import AlertActions, Alerts
 from stream_app.agents.bar_signals import BarSignals
+from stream_app.agents.credit import Credit
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from stream_app.agents.market_risk import MarketRisk, bar_models, model_columns, symbol_columns, time_bars
 from stream_app.batch import BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from stream_app.processor import Processor
-from stream_app.settings import Settings
+from stream_app.settings import CreditSettings, Settings
 from tsrec_models.risk import surveillance_settings as surveillance
+from tsrec_models.risk.credit import CreditScorer
 from tsrec_models.risk.market_watch import MarketWatch
 
 __all__ = ["RiskDesk", "risk_desk"]
@@ -31,6 +35,7 @@ class RiskDesk:
     alerts: Alerts
     market: MarketRisk
     accounts: AccountRisk
+    credit: Credit | None
 
 
 def risk_desk(
@@ -39,7 +44,7 @@ def risk_desk(
     """Declare the tables of the risk side and register its agents. `topics` are those of the contract, by our names.
 
     Raises:
-        ModelError: a setting that the models cannot work with.
+        ModelError: a setting that the models cannot work with, or a credit model that is not there.
     """
     trades, by_account, actions = topics["trades"], topics["trades-by-account"], topics["alert-actions"]
     limits = surveillance.Settings(**settings.surveillance.model_dump())
@@ -74,4 +79,19 @@ def risk_desk(
     app.process(by_account)(accounts)
     app.checkpoint.before_cut.append(accounts.write_back)
     app.process(actions)(AlertActions(alerts, actions))
-    return RiskDesk(alerts, market, accounts)
+    credit = None
+    if settings.credit.model is not None:
+        credit = _credit(settings.credit, settings.credit.model, topics["credit-scores"], metrics, inference)
+        app.process(topics["credit-applications"])(credit)
+    return RiskDesk(alerts, market, accounts, credit)
+
+
+def _credit(
+    settings: CreditSettings, folder: Path, output: BatchTopic, metrics: Metrics, inference: Inference
+) -> Credit:
+    scorer = CreditScorer.load(folder)
+    version = f"credit-{sha256((folder / 'credit.json').read_bytes()).hexdigest()[:8]}"
+    metrics.model.labels("credit", version).set(1)
+    return Credit(
+        scorer=scorer, version=version, output=output, inference=inference, metrics=metrics, settings=settings
+    )

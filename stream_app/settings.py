@@ -12,6 +12,7 @@ from stream_app.errors import UsageError
 
 __all__ = [
     "AlertSettings",
+    "CreditSettings",
     "LadderSettings",
     "MarketRiskSettings",
     "Settings",
@@ -117,6 +118,20 @@ class AlertSettings(BaseModel):
     )
 
 
+class CreditSettings(BaseModel):
+    """How applications are scored and decided."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Path | None = Field(None, description="Folder of the trained credit model; without one none is scored.")
+    approve_below: Annotated[float, Field(ge=0, le=1)] = Field(
+        1 / 6, description="Approved below this probability of default: where a default costs five good loans."
+    )
+    decline_from: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="Declined from this probability on; between the two a person decides."
+    )
+
+
 class Settings(BaseSettings):
     """Nested settings take a double underscore: TSREC_CLICKS__FIELDS__USER_ID=visitorid."""
 
@@ -174,7 +189,7 @@ class Settings(BaseSettings):
         default_factory=SurveillanceSettings, description="The watch over markets and accounts."
     )
     alerts: AlertSettings = Field(default_factory=AlertSettings, description="What people hear of.")
-    credit_model: Path | None = Field(None, description="File of the trained scorecard; without one none is scored.")
+    credit: CreditSettings = Field(default_factory=CreditSettings, description="Answers to applications for credit.")
 
     # Serving
     web_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
