@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import faust
 import uvloop
+from aiokafka.errors import ProducerFenced
 from mode import Service
 
 from stream_app.errors import TsrecError
@@ -77,6 +78,11 @@ class Worker(faust.Worker):  # type: ignore[misc]
         partitions next reads from the last commit."""
         if isinstance(failure, TsrecError):
             logger.error("%s", failure)
+        elif isinstance(failure, ProducerFenced):
+            logger.error(
+                "another worker has this worker's partitions by now, since this one did not answer for longer than its "
+                "session or transaction lasts; it ends, and what it had not committed was never seen (ProducerFenced)"
+            )
         else:
             logger.error("the worker failed and ends; nothing is lost: %r", failure, exc_info=failure)
         self._start_deadline(_LEAVE_S + 1.0, int(getattr(failure, "exit_code", EXIT_FAILURE)))
