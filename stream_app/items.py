@@ -9,9 +9,36 @@ from stream_app.state.index import KeyIndex
 from topics.columns import Columns
 from topics.spans import Spans
 
-__all__ = ["ItemIndex"]
+__all__ = ["ItemIndex", "Texts"]
 
 _NO_CATEGORY = -1
+
+
+class Texts:
+    """A text for each index, as spans over one growing buffer; a text that is set again leaves its old bytes behind."""
+
+    def __init__(self) -> None:
+        self._data = np.empty(4096, np.uint8)
+        self._used = 0
+        self._start = np.full(1024, -1, np.int64)
+        self._end = np.full(1024, -1, np.int64)
+
+    def set(self, i: int, text: bytes) -> None:
+        """Set the text of index `i`."""
+        if i >= len(self._start):
+            more = np.full(max(i + 1, len(self._start) * 3 // 2) - len(self._start), -1, np.int64)
+            self._start, self._end = np.concatenate([self._start, more]), np.concatenate([self._end, more])
+        if self._used + len(text) > len(self._data):
+            larger = np.empty(max(self._used + len(text), len(self._data) * 3 // 2), np.uint8)
+            larger[: self._used] = self._data[: self._used]
+            self._data = larger
+        self._data[self._used : self._used + len(text)] = np.frombuffer(text, np.uint8)
+        self._start[i], self._end[i] = self._used, self._used + len(text)
+        self._used += len(text)
+
+    def take(self, rows: NDArray[np.int64]) -> Spans:
+        """The texts at `rows`; null where none was set."""
+        return Spans(self._data, self._start[rows], self._end[rows])
 
 
 class ItemIndex:
@@ -24,6 +51,8 @@ class ItemIndex:
     def __init__(self) -> None:
         self._keys = KeyIndex(1024)
         self._texts: list[str] = []
+        self._ids = Texts()
+        self._labels = Texts()
         self.titles: dict[int, str] = {}
         self._category_codes: dict[str, int] = {}
         self.categories: list[str] = []
@@ -41,7 +70,10 @@ class ItemIndex:
         """Index of each item, int64 [n]; new ones get the next."""
         rows, new = self._keys.insert(ids)
         if len(new):
-            self._texts.extend((key or b"").decode("utf-8", "replace") for key in self._keys.keys(new).tolist())
+            for i, key in zip(new.tolist(), self._keys.keys(new).tolist(), strict=True):
+                self._texts.append((key or b"").decode("utf-8", "replace"))
+                self._ids.set(i, key or b"")
+                self._labels.set(i, key or b"")
             self._grow()
         return rows
 
@@ -52,6 +84,14 @@ class ItemIndex:
     def text(self, i: int) -> str:
         """The item's own id."""
         return self._texts[i]
+
+    def ids(self, rows: NDArray[np.int64]) -> Spans:
+        """The items' own ids."""
+        return self._ids.take(rows)
+
+    def labels(self, rows: NDArray[np.int64]) -> Spans:
+        """Titles, or ids where the catalog has none."""
+        return self._labels.take(rows)
 
     def label(self, i: int) -> str:
         """Title, or the id where the catalog has none."""
@@ -78,6 +118,7 @@ class ItemIndex:
         for i, row in enumerate(rows.tolist()):
             if title[i] is not None:
                 self.titles[row] = title[i].decode("utf-8", "replace")
+                self._labels.set(row, title[i])
             self._category[row] = self._code(category[i])
         self._price[rows] = items.price
         self._from[rows] = np.where(np.isnan(items.available_from), -np.inf, items.available_from)

@@ -7,12 +7,13 @@ import time
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from stream_app.agents.profiles import ACTIONS, CLICK, PURCHASE, RECENT, remember
 from stream_app.agents.trends import ItemTrends, PartitionTrends
 from stream_app.batch import Batch, BatchTopic
-from stream_app.blending import NEURAL, RULES, Blended, blend
+from stream_app.blending import RULES, Blended, blend
 from stream_app.inference import Inference, Ladder
 from stream_app.items import ItemIndex
 from stream_app.metrics import Metrics
@@ -21,8 +22,8 @@ from stream_app.rehearsal import NOWHERE
 from stream_app.settings import Settings
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table
-from topics import wire
 from topics.decisions import Recommendation, RecommendedItem, decision_ids
+from topics.encode import encode_columns, encode_lists
 from topics.spans import Spans
 from tsrec_models.sequence.rules import EMPTY
 
@@ -195,9 +196,9 @@ class Recommender:
             allowed,
         )  # fmt: skip
         self.ladder.took(rung, len(answered), time.monotonic() - began)
-        keys, values, rungs_used = self._encode(batch, answered, lists, reasons, rung)
+        keys, values, used = self._encode(batch, answered, lists, reasons, rung)
         batch.send(self.output, keys, values)
-        self._count(batch, rungs_used)
+        self.metrics.decided("recommendation", used, time.time() - batch.records.received_s)
 
     def _lists(
         self,
@@ -239,54 +240,60 @@ class Recommender:
 
     def _encode(
         self, batch: Batch, answered: NDArray[np.int64], lists: Blended, causes: NDArray[np.int64], rung: str
-    ) -> tuple[Spans, Spans, list[str]]:
+    ) -> tuple[Spans, Spans, dict[str, int]]:
+        """Keys and values of the answers, and how many came of which rung."""
         users = batch.columns.user_id.take(answered)
-        ids = decision_ids(batch.records.topic, batch.partition, batch.offsets[answered].tolist())
-        source = f"{batch.records.topic}:{batch.partition}:"
+        offsets = batch.offsets[answered].tolist()
+        kept = lists.items >= 0
+        items, why = lists.items[kept], causes[kept]
+        labels = self.items.labels(np.maximum(why, 0))
+        reasons = np.where(why >= 0, _FOLLOWS, lists.sources[kept])
+        values = encode_columns(
+            RecommendedItem,
+            item_id=self.items.ids(items),
+            score=np.round(lists.scores[kept].astype(np.float64), 6),
+            reason=_joined(_REASONS.take(reasons), labels, why >= 0),
+        )
+        by_rung = np.where((kept & (lists.sources <= RULES)).any(axis=1), 0, 1)
         version = self.model.version if self.model is not None and rung == "neural" else "rules"
-        text, label, produced = self.items.text, self.items.label, time.time()
-        decisions, rungs = [], []
-        offsets, ts = batch.offsets[answered].tolist(), batch.columns.ts[answered].tolist()
-        rows = zip(
-            users.tolist(), lists.items.tolist(), lists.scores.tolist(), lists.sources.tolist(), causes.tolist(),
-            ids, offsets, ts, strict=True,
-        )  # fmt: skip
-        for user, items, scores, sources, why, decision, offset, event_ts in rows:
-            chosen = [
-                RecommendedItem(
-                    text(item),
-                    round(score, 6),
-                    f"follows {label(cause)}" if cause >= 0 else _REASONS[kind],
-                )
-                for item, score, kind, cause in zip(items, scores, sources, why, strict=True)
-                if item >= 0
-            ]
-            used = rung if any(kind <= RULES for kind in sources) and chosen else "trending"
-            rungs.append(used)
-            decisions.append(
-                Recommendation(
-                    decision_id=decision,
-                    user_id=(user or b"").decode("utf-8", "replace"),
-                    items=chosen,
-                    model=version if used != "trending" else "trending",
-                    rung=used,
-                    event_ts=event_ts,
-                    produced_ts=produced,
-                    source=f"{source}{offset}",
-                )
-            )
-        return users, Spans.of(wire.encode(decisions)), rungs
-
-    def _count(self, batch: Batch, rungs: list[str]) -> None:
-        for rung in set(rungs):
-            self.metrics.decisions.labels("recommendation", rung).inc(rungs.count(rung))
-        latency = self.metrics.decision_latency.labels("recommendation")
-        took = time.time() - batch.records.received_s
-        for _ in range(len(rungs)):
-            latency.observe(took)
+        source = f"{batch.records.topic}:{batch.partition}:".encode()
+        answers = encode_columns(
+            Recommendation,
+            decision_id=Spans.of([i.encode() for i in decision_ids(batch.records.topic, batch.partition, offsets)]),
+            user_id=users,
+            items=encode_lists(values, kept.sum(axis=1)),
+            model=Spans.of([version.encode(), b"trending"]).take(by_rung),
+            rung=Spans.of([rung.encode(), b"trending"]).take(by_rung),
+            event_ts=batch.columns.ts[answered],
+            produced_ts=time.time(),
+            source=Spans.of([source + b"%d" % offset for offset in offsets]),
+        )
+        trending = int(by_rung.sum())
+        return users, answers, {rung: len(answered) - trending, "trending": trending}
 
 
-_REASONS = {NEURAL: "fits what you did lately", RULES: "often taken next", 2: "many take it now"}
+#: Why an item is in a list, by the source that brought most of its score; and the beginning of a rule's reason.
+_FOLLOWS = 3
+_REASONS = Spans.of([b"fits what you did lately", b"often taken next", b"many take it now", b"follows "])
+
+
+def _joined(left: Spans, right: Spans, where: NDArray[np.bool_]) -> Spans:
+    """`left` followed by `right` where asked for, `left` alone elsewhere."""
+    width_left = left.end - left.start
+    width = width_left + np.where(where, right.end - right.start, 0)
+    end = np.cumsum(width)
+    start = end - width
+    data = np.empty(int(end[-1]) if len(end) else 0, np.uint8)
+    _copy(data, start, left.data, left.start, left.end)
+    _copy(data, start + width_left, right.data, right.start, np.where(where, right.end, right.start))
+    return Spans(data, start, end)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _copy(out, at, data, start, end):  # type: ignore[no-untyped-def]
+    for i in range(len(start)):
+        for j in range(end[i] - start[i]):
+            out[at[i] + j] = data[start[i] + j]
 
 
 def _replace(
