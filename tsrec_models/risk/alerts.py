@@ -60,7 +60,7 @@ class Rule:
     `pending_s`: the value must stay at or above `raise_at` that long before the alert opens.
     `quiet_s`: for kinds that are events rather than levels: closes when nothing came for that long.
     `cooldown_s`: after closing, the same kind and subject stays quiet that long, unless it comes back critical
-    where it was not before.
+    where it was not before; what comes back within it and has not gone again opens when it is over.
     `repeat_s`: an open alert is published again that often while its signals go on; infinity means once.
     `relative`: the levels above are multiples of the threshold that each signal brings (a limit that differs by account
     or symbol): 1.0 is that threshold.

@@ -98,12 +98,12 @@ class AlertBook:
         return out
 
     def _cooled(self, entry: Entry, ts: float, source: str) -> list[Alert]:
-        """The cooldown is over: a level that rose again within it and is still up opens a new alert."""
+        """The cooldown is over: what came back within it, and neither fell nor went quiet since, opens a new alert."""
         again, applied = entry.again, entry.applied
         self._forget(entry)
-        if again is None:
-            return []
         rule = self.rules[entry.kind]
+        if again is None or ts - again["ts"] >= rule.quiet_s:
+            return []
         signal = Signal(**again)
         fresh = self._new_entry(rule, signal, rule.severity_of(signal))
         fresh.applied = applied
@@ -117,8 +117,8 @@ class AlertBook:
             assert entry.closed_ts is not None
             cooled = signal.ts - entry.closed_ts >= rule.cooldown_s
             if not cooled and rank(severity) <= rank(entry.severity):
-                # A detector of levels speaks only when a line is crossed: what rose now must not be lost.
-                if math.isinf(rule.quiet_s):
+                # A detector speaks when a line is crossed, once: what rose now must be late rather than lost.
+                if entry.again is None or signal.value >= entry.again["value"]:
                     entry.again = asdict(signal)
                 return []
             self._forget(entry)

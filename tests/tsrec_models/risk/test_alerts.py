@@ -89,6 +89,20 @@ def test_a_level_that_rose_within_the_cooldown_and_stayed_opens_when_it_ends() -
     assert (alert.status, alert.value, alert.first_ts) == ("firing", 13, 30)
 
 
+def test_an_event_within_the_cooldown_is_late_not_lost_unless_it_is_old_by_then() -> None:
+    book = AlertBook([EVENT])
+    book.observe(signal(1, 0, "wash_trade"))
+    book.advance(100.0, "trades:0:1000")  # closes: nothing came for 100 s
+    assert book.observe(signal(1, 110, "wash_trade")) == []
+    (alert,) = book.advance(150.0, "trades:0:1500")  # the cooldown of 50 s is over
+    assert (alert.status, alert.first_ts) == ("firing", 110)
+    short = AlertBook([Rule("wash_trade", 1.0, quiet_s=5.0, cooldown_s=50.0)])
+    short.observe(signal(1, 0, "wash_trade"))
+    short.advance(5.0, "trades:0:50")
+    short.observe(signal(1, 10, "wash_trade"))
+    assert short.advance(60.0, "trades:0:600") == []
+
+
 def test_a_level_that_fell_again_within_the_cooldown_stays_quiet() -> None:
     book = AlertBook([LEVEL])
     for value, ts in ((12, 1), (1, 2), (13, 30), (2, 40)):
