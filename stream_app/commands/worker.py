@@ -35,10 +35,14 @@ def command(processes: int, **options: object) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     if processes > 1:
         sys.exit(_supervise(processes, given))
+    from threadpoolctl import threadpool_limits
+
     from stream_app.app import build
     from stream_app.worker import run_worker
 
     settings = load(**given)
+    # Batches are small: more threads of BLAS would wait for each other, and take the cores of broker and event loop.
+    threadpool_limits(1)
     application = build(settings)
     run_worker(application.processor, log_level=settings.log_level, shutdown_timeout_s=settings.shutdown_timeout_s)
 
