@@ -23,7 +23,7 @@ from topics.decisions import Forecast
 from topics.spans import Spans
 from tsrec_models.risk.alerts import Signal
 from tsrec_models.risk.bar_models import BarModels, BarModelSettings, BarOutcome
-from tsrec_models.risk.bars import BUY, LATE, SELL, Bars, TimeBars
+from tsrec_models.risk.bars import BUY, LATE, SELL, WIDTH, Bars, TimeBars
 from tsrec_models.risk.market_watch import MARKET_WIDTH, MarketWatch
 
 __all__ = ["CHANNEL", "MarketRisk", "bar_models", "model_columns", "sides", "symbol_columns", "time_bars"]
@@ -228,7 +228,7 @@ class MarketRisk:
         row = models.locate(shard.index.keys(rows[:1]))
         n = self.bar_models.settings.warmup + _REHEARSED_BARS
         models.touch(row)
-        fields = np.ones((n, 14))
+        fields = np.ones((n, WIDTH))
         fields[:, 0] = np.arange(n)
         fields[:, -1] = 1e-4 * np.sin(np.arange(n) ** 2)
         await self.inference.run(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tsrec_models.base import ModelError
 
-__all__ = ["BUY", "LATE", "REFUSED", "SELL", "TAKEN", "Bars", "TimeBars"]
+__all__ = ["BUY", "LATE", "REFUSED", "SELL", "TAKEN", "WIDTH", "Bars", "TimeBars"]
 
 BUY, SELL = 1, -1
 
@@ -31,6 +31,8 @@ _WATERMARK, _CLOSED, _LAST_CLOSE, _HEADER = 0, 1, 2, 3
 _NUMBER, _FIRST_TS, _LAST_TS, _OPEN, _HIGH, _LOW, _CLOSE = range(7)
 _VOLUME, _NOTIONAL, _BUY, _SELL, _COUNT, _FIELDS = range(7, 13)
 _RETURN = _FIELDS  # appended to the fields of a closed bar
+#: Columns of a closed bar.
+WIDTH = _RETURN + 1
 _NONE = -(2.0**52)  # "no bar yet": below every bar number, and exact in float64
 
 
