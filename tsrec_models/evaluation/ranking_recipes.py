@@ -16,14 +16,15 @@ __all__ = ["BLENDED", "RECIPES", "recipe"]
 BLENDED = ("popularity-decayed", "item-to-item", "rules", "session-knn", "gru", "transformer")
 
 
-def _blend() -> Recipe:
-    return BlendRecipe({name: recipe(name) for name in BLENDED})
+def _blend(members: tuple[str, ...]) -> Recipe:
+    return BlendRecipe({name: recipe(name) for name in members})
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **COUNTING,
     **{kind: partial(NeuralRecipe, kind) for kind in NEURAL},
-    "blend": _blend,
+    "blend-counting": partial(_blend, tuple(name for name in BLENDED if name in COUNTING)),
+    "blend": partial(_blend, BLENDED),
 }
 
 
