@@ -13,7 +13,7 @@ from tsrec_models.sequence.gates import sigmoid, tanh
 from tsrec_models.sequence.neural import NeuralRecommender
 from tsrec_models.sequence.recurrent import RecurrentNetwork, input_tables, projection
 
-__all__ = ["LSTM", "LSTMNetwork"]
+__all__ = ["LSTM", "LSTMNetwork", "lstm_gates"]
 
 
 class LSTMNetwork(RecurrentNetwork):
@@ -24,7 +24,7 @@ class LSTMNetwork(RecurrentNetwork):
 
 
 @njit(cache=True, fastmath={"contract", "nsz", "arcp"})  # type: ignore[untyped-decorator]
-def _lstm_gates(
+def lstm_gates(
     state: NDArray[np.float32],
     recurrent: NDArray[np.float32],
     item_table: NDArray[np.float32],
@@ -72,7 +72,7 @@ class LSTM(NeuralRecommender):
     ) -> NDArray[np.float32]:
         result = np.empty(hidden.shape, np.float32)
         recurrent = hidden[:, : self.settings.hidden] @ self._recurrent
-        _lstm_gates(hidden, recurrent, self._item_table, items, self._time_table, buckets, result)
+        lstm_gates(hidden, recurrent, self._item_table, items, self._time_table, buckets, result)
         return result
 
     def outputs(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:

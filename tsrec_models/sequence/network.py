@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.intervals import N_BUCKETS
 from tsrec_models.sequence.training_settings import Settings
 
@@ -43,6 +44,9 @@ class SequenceNetwork(nn.Module):
         items, buckets (of the interval before each event) and times (epoch seconds, float64): [batch, length].
         """
         raise NotImplementedError
+
+    def learn_from(self, log: Log) -> None:
+        """Take from a log what is not learned by gradients; nothing unless a subclass needs it."""
 
     def query(self, outputs: Tensor, buckets: Tensor | None) -> Tensor:
         """Query vectors [..., width] of outputs [..., width] asked `buckets` [...] after the last event."""

@@ -60,6 +60,10 @@ class NeuralRecommender:
         """The network's output vectors [batch, width] at hidden rows."""
         raise NotImplementedError
 
+    def outputs_at(self, state: NDArray[np.float32], at: NDArray[np.float64] | None) -> NDArray[np.float32]:
+        """What the network's query is made from, at states [batch, state_width] asked at `at` [batch] if known."""
+        return self.outputs(state[:, CLOCK_WIDTH:])
+
     def compile(self) -> None:
         """Prepare the arrays that inference reads; called again when the parameters changed."""
         with torch.no_grad():
@@ -202,7 +206,7 @@ class NeuralRecommender:
     def _query(self, state: NDArray[np.float32], at: NDArray[np.float64] | None) -> NDArray[np.float32]:
         """Query vectors with a one at the end for the bias column: [batch, width + 1]."""
         self._check_state(state)
-        outputs = self.outputs(state[:, CLOCK_WIDTH:])
+        outputs = self.outputs_at(state, at)
         buckets = None if at is None else self._buckets(at, unpack_clock(state[:, :CLOCK_WIDTH]))
         with torch.inference_mode():
             put = self.device.put

@@ -122,6 +122,7 @@ class Trainer:
         self.with_times = with_times
         torch.manual_seed(seed)
         self.network: SequenceNetwork = model.network_class(log.n_items, settings, self.with_times)
+        self.network.learn_from(log)
         similar = self._initialise()
         self.network.to(device.torch_device)
         self.optimizer = self._optimizer()
@@ -179,6 +180,7 @@ class Trainer:
     def refit(self, log: Log, deadline: float | None) -> NeuralRecommender:
         """Let the best parameters learn from a larger log, for a share of the epochs that made them."""
         self.network = copy.deepcopy(self.network)
+        self.network.learn_from(log)
         epochs = max(1, round(_REFIT_SHARE * self.progress.best_epoch))
         self.optimizer = self._optimizer()
         for epoch in range(epochs):

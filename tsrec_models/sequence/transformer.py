@@ -196,13 +196,11 @@ class Transformer(NeuralRecommender):
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> None:
         window = self.settings.window
-        x = self._items[items]
-        if self._intervals is not None:
-            x += self._intervals[self._buckets(times, unpack_clock(table[rows, :CLOCK_WIDTH]))]
+        if self.with_times:
             elapsed = _elapsed(table, rows, CLOCK_WIDTH, times, window)
         else:
             elapsed = np.zeros((len(rows), window), np.int64)
-        x = norm_rows(x, *self._norm_in)
+        x = self.stage_inputs(table, rows, items, times)
         mixed = np.empty_like(x)
         for index, layer in enumerate(self._layers):
             qkv = norm_rows(x, *layer.norm) @ layer.qkv
@@ -217,6 +215,21 @@ class Transformer(NeuralRecommender):
             x += layer.shrink_bias
         output = norm_rows(x, *self._norm_out)
         _move_rings(table, rows, CLOCK_WIDTH, window, pack_clock(times), self.with_times, output)
+
+    def stage_inputs(
+        self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """What the blocks get for one event of each of `rows`: [batch, width]."""
+        return norm_rows(self._embedded(table, rows, items, times), *self._norm_in)
+
+    def _embedded(
+        self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Item vectors plus interval vectors: [batch, width]."""
+        x: NDArray[np.float32] = self._items[items]
+        if self._intervals is not None:
+            x += self._intervals[self._buckets(times, unpack_clock(table[rows, :CLOCK_WIDTH]))]
+        return x
 
     def encode_hidden(
         self,

@@ -82,8 +82,11 @@ class TransformerNetwork(SequenceNetwork):
         x = self.item(items)
         if self.interval is not None:
             x = x + self.interval(buckets)
-        x = self.input_drop(self.norm_in(x))
-        position = torch.arange(items.shape[1], device=items.device)
+        return self.attend(self.input_drop(self.norm_in(x)), times)
+
+    def attend(self, x: Tensor, times: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """The blocks over inputs [batch, length, width]; results as of `encode`."""
+        position = torch.arange(x.shape[1], device=x.device)
         distance = position[:, None] - position[None]
         window = self.settings.window
         outside = (distance < 0) | (distance >= window)

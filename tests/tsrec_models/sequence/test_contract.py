@@ -15,6 +15,7 @@ import contract
 
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.gru import GRU
+from tsrec_models.sequence.joint import Joint
 from tsrec_models.sequence.lru import LRU
 from tsrec_models.sequence.lstm import LSTM
 from tsrec_models.sequence.training import fit
@@ -33,6 +34,8 @@ MODELS: dict[str, contract.Factory] = {
     "gru cosine, sampled": partial(neural, GRU, cosine=True, loss="sampled", item_bias=False),
     "lstm": partial(neural, LSTM),
     "lru": partial(neural, LRU),
+    "joint": partial(neural, Joint),
+    "joint without times": partial(neural, Joint, times="off"),
     "transformer": partial(neural, Transformer),
     "transformer without times": partial(neural, Transformer, times="off"),
 }

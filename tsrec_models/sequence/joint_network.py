@@ -1,0 +1,83 @@
+"""Network of the joint chain: LSTM states and forecasts of demand, fused by attention over time steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tsrec_models.preparation.log import Log
+from tsrec_models.sequence.joint_demand import BINS, HORIZON, RANK, forecast_demand
+from tsrec_models.sequence.training_settings import Settings
+from tsrec_models.sequence.transformer_network import TransformerNetwork
+
+__all__ = ["JointNetwork"]
+
+#: Weight of forecast demand in the scores before training: between not at all and as a prior in full.
+_DEMAND_WEIGHT = 0.5
+
+
+class JointNetwork(TransformerNetwork):
+    """Stages: LSTM over the events; at each event the demand of the moment and of its item; attention over the last
+    `window` of these; one representation, whose product with items' vectors and demand loadings scores them.
+
+    A further stage that speaks of items in the words of a text adds its vectors in `stage_inputs`, one an event.
+    """
+
+    factors: Tensor
+    loadings: Tensor
+    bins: Tensor
+
+    def __init__(self, n_items: int, settings: Settings, with_times: bool) -> None:
+        super().__init__(n_items, settings, with_times)
+        width = settings.width
+        self.lstm = nn.LSTM(width, settings.hidden, batch_first=True)
+        self.project = nn.Linear(settings.hidden, width)
+        self.demand_in = nn.Linear(RANK + 1, width)
+        self.demand_weight = nn.Linear(width, RANK)
+        nn.init.zeros_(self.demand_weight.weight)
+        nn.init.constant_(self.demand_weight.bias, _DEMAND_WEIGHT)
+        self.register_buffer("factors", torch.zeros(BINS + HORIZON, RANK))
+        self.register_buffer("loadings", torch.zeros(n_items + 1, RANK))
+        self.register_buffer("bins", torch.tensor([0.0, 1.0], dtype=torch.float64))  # start, length in seconds
+
+    def learn_from(self, log: Log) -> None:
+        """Take the demand of a log; a second log in the factors of the first, which the weights have learned."""
+        if not self.with_times:
+            return
+        known = self.loadings[:-1].cpu().numpy() if bool(self.loadings.any()) else None
+        demand = forecast_demand(log, known)
+        self.factors.copy_(torch.from_numpy(demand.factors))
+        self.loadings[:-1] = torch.from_numpy(demand.loadings)
+        self.bins.copy_(torch.tensor([demand.start_s, demand.width_s], dtype=torch.float64))
+
+    def demand_at(self, times: Tensor) -> Tensor:
+        """Factors [..., RANK] of the bins that `times` [...] fall into; times before and after take the nearest."""
+        bins = ((times - self.bins[0]) / self.bins[1]).long().clamp(0, len(self.factors) - 1)
+        return self.factors[bins]
+
+    def stage_inputs(self, hidden: Tensor, items: Tensor, demand: Tensor) -> Tensor:
+        """Vectors [batch, length, width] that attention mixes: LSTM states, and demand of the moment and the item."""
+        of_item = (demand * self.loadings[items]).sum(-1, keepdim=True)
+        result: Tensor = self.project(self.output_drop(hidden)) + self.demand_in(torch.cat([demand, of_item], -1))
+        return result
+
+    def forward(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> Tensor:
+        """Outputs [batch, length, width + RANK]: the representation, and the demand factors of each event's moment."""
+        x = self.item(items)
+        if self.interval is not None:
+            x = x + self.interval(buckets)
+        hidden, _ = self.lstm(self.input_drop(self.norm_in(x)))
+        demand = hidden.new_zeros(*items.shape, RANK)
+        if times is not None and self.with_times:
+            demand = self.demand_at(times)
+        x, _ = self.attend(self.stage_inputs(hidden, items, demand), times)
+        return torch.cat([x, demand], dim=-1)
+
+    def query(self, outputs: Tensor, buckets: Tensor | None) -> Tensor:
+        representation, demand = outputs[..., :-RANK], outputs[..., -RANK:]
+        weight = self.demand_weight(representation)
+        return torch.cat([super().query(representation, buckets), weight * demand], dim=-1)
+
+    def output_vectors(self, items: Tensor | None = None) -> Tensor:
+        loadings = self.loadings[:-1] if items is None else self.loadings[items]
+        return torch.cat([super().output_vectors(items), loadings], dim=-1)
