@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from stream_app.errors import UsageError
-from tsrec_models.evaluation.credit import Applications, CreditFigures, cross_validate, read_applications
+from tsrec_models.evaluation.credit import CreditFigures, cross_validate
+from tsrec_models.evaluation.credit_reading import Applications, read_applications
 from tsrec_models.risk.credit import CreditScorer
 from tsrec_models.risk.fairness import gaps, group_rates
 
@@ -42,8 +43,9 @@ def command(
 ) -> None:
     """Fit and score FILE in turns: four fifths to learn from, the fifth to score.
 
-    FILE is a CSV with numeric and text columns; all but --label are features. How strong, how large and how blended the
-    models are, the calibration and the threshold are chosen inside the training rows. The last line is one JSON object.
+    FILE is CSV or Parquet with numeric and text columns; all but --label are features. How strong, how large and how
+    blended the models are, the calibration and the threshold are chosen inside the training rows. The last line is one
+    JSON object.
     """
     data = read_applications(path, label, bad)
     groups = data.table.get(group) if group else None

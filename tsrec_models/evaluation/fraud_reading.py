@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tsrec_models.evaluation.credit_reading import read_table
 from tsrec_models.evaluation.fraud import Transactions
 from tsrec_models.risk.fraud_features import FraudError
 
@@ -52,16 +52,12 @@ def read_transactions(path: Path, given: Mapping[str, str] | None = None) -> tup
     Left out are rows with something missing or a negative amount. `ts` is a timestamp, an ISO text or epoch seconds
     (or milli-, micro-, nanoseconds: told apart by their size). Raises FraudError where the file cannot be used.
     """
-    try:
-        if path.suffix == ".parquet":
-            names = pq.read_schema(path).names
-            columns = guess_columns(names, given or {})
-            table = pq.read_table(path, columns=list(dict.fromkeys(columns.values())))
-        else:
-            table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
-            columns = guess_columns(table.column_names, given or {})
-    except (OSError, pa.ArrowInvalid) as error:
-        raise FraudError(f"{path}: cannot be read: {error}") from error
+    if path.suffix == ".parquet" and path.exists():
+        columns = guess_columns(pq.read_schema(path).names, given or {})
+        table = pq.read_table(path, columns=list(dict.fromkeys(columns.values())))
+    else:
+        table = read_table(path, FraudError)
+        columns = guess_columns(table.column_names, given or {})
     part = {field: table[columns[field]].combine_chunks() for field in COLUMNS}
     ts = _seconds(part["ts"], columns["ts"])
     amount = _numbers(part["amount"], columns["amount"])

@@ -113,7 +113,7 @@ class CreditScorer:
         for k in range(FOLDS):
             inside, out = fold != k, fold == k
             booster = _boost(trees[inside], y[inside], encoder.signs, seed + k, held=(trees[out], y[out]))
-            tree_margin[out] = booster.predict(trees[out], raw_score=True)
+            tree_margin[out] = booster.predict(trees[out], raw_score=True, num_threads=1)
             sizes.append(booster.best_iteration)
             for j, ridge in enumerate(RIDGES):
                 linear_margin[j, out] = _with_one(linear[out]) @ _logistic(linear[inside], y[inside], ridge)
@@ -144,12 +144,14 @@ class CreditScorer:
         return CreditScore(round(self.scale.points(probability)), probability, reasons)
 
     def _margin(self, trees: NDArray[np.float64], linear: NDArray[np.float64]) -> NDArray[np.float64]:
-        boosted = np.mean([booster.predict(trees, raw_score=True) for booster in self.boosters], axis=0)
+        boosted = np.mean([booster.predict(trees, raw_score=True, num_threads=1) for booster in self.boosters], axis=0)
         return np.asarray((1 - self.blend) * boosted + self.blend * (_with_one(linear) @ self.weights))
 
     def _costs(self, trees: NDArray[np.float64], linear: NDArray[np.float64]) -> dict[str, float]:
         """Points that each field costs against the average applicant: TreeSHAP and weight x deviation, blended."""
-        shap = np.mean([booster.predict(trees, pred_contrib=True) for booster in self.boosters], axis=0)[0, :-1]
+        shap = np.mean([booster.predict(trees, pred_contrib=True, num_threads=1) for booster in self.boosters], axis=0)[
+            0, :-1
+        ]
         parts = (linear[0] - self.centre) * self.weights[:-1]
         costs = dict.fromkeys(self.encoder.by_name, 0.0)
         for name, part in zip(self.encoder.tree_names, (1 - self.blend) * shap, strict=True):

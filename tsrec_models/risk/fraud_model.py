@@ -93,13 +93,13 @@ class FraudModel:
                 [held],
                 callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
             )
-            margins[~inside] = booster.predict(x[~inside], raw_score=True)
+            margins[~inside] = booster.predict(x[~inside], raw_score=True, num_threads=1)
             boosters.append(lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration)))
         return cls(boosters, Platt.fit(margins, is_fraud), features)
 
     def margin(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean log odds over the boosters, before calibration: [n]."""
-        return np.mean([booster.predict(x, raw_score=True) for booster in self.boosters], axis=0)  # type: ignore[no-any-return]
+        return np.mean([booster.predict(x, raw_score=True, num_threads=1) for booster in self.boosters], axis=0)  # type: ignore[no-any-return]
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of fraud [n] of transactions with features `x` [n, f]."""
@@ -107,7 +107,9 @@ class FraudModel:
 
     def reasons(self, x: NDArray[np.float64], top: int = 3) -> list[list[tuple[str, float]]]:
         """For each transaction the `top` features that raised its log odds most, with by how much (TreeSHAP)."""
-        parts = np.mean([booster.predict(x, pred_contrib=True) for booster in self.boosters], axis=0)[:, :-1]
+        parts = np.mean([booster.predict(x, pred_contrib=True, num_threads=1) for booster in self.boosters], axis=0)[
+            :, :-1
+        ]
         order = np.argsort(-parts, axis=1)[:, :top]
         return [
             [(self.features[k], float(row[k])) for k in ranks if row[k] > 0]

@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import ks_2samp
 from sklearn.linear_model import LogisticRegression
 
-from tsrec_models.evaluation.credit import Applications, cross_validate, ks, read_applications
+from tsrec_models.evaluation.credit import cross_validate, ks
+from tsrec_models.evaluation.credit_reading import Applications, read_applications
 from tsrec_models.evaluation.fraud import roc_auc
 from tsrec_models.risk.credit import CreditScorer, PointsScale, _logistic, stratified_folds
 from tsrec_models.risk.credit_encoding import CreditError, Encoder
@@ -161,6 +162,8 @@ def test_german_credit_reaches_what_is_known_of_it() -> None:
         ("x,outcome\n1,a\n2,b\n3,a\n", None, "b"),
         ("x,outcome\n1,a\n2,b\n3,a\n", "a", "a"),
         ("x,outcome\n1,1.0\n2,2.0\n3,1.0\n", "2", "2"),
+        ("x;outcome\n1;good\n?;bad\n3;good\n", None, "bad"),
+        ("x\toutcome\n1\tTrue\n2\tFalse\n3\tFalse\n", None, "true"),
     ],
 )
 def test_which_value_is_bad(tmp_path: Path, text: str, bad: str | None, expected: str) -> None:
