@@ -90,7 +90,9 @@ class Split:
             return leave_one_out(self.train, exclude_seen=self.exclude_seen, shortest=2)
         inner = PROTOCOLS[self.protocol](self.train, exclude_seen=self.exclude_seen)
         if len(inner.train) < (1 - _MOST_VALIDATION) * len(self.train) or not len(inner):
-            return _last_of(self.train, _FEWER_SESSIONS, self.exclude_seen, self.protocol)
+            inner = _last_of(self.train, _FEWER_SESSIONS, self.exclude_seen, self.protocol)
+        if not len(inner) or not len(inner.train):  # too few users to part: ask each for the last event
+            return leave_one_out(self.train, exclude_seen=self.exclude_seen, shortest=2)
         return inner
 
 

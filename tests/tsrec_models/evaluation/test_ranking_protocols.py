@@ -129,3 +129,11 @@ def test_a_sample_is_drawn_from_the_questions():
 def test_an_empty_log_is_said(protocol):
     with pytest.raises(ModelError, match="empty"):
         PROTOCOLS[protocol](Log.from_arrays([], []))
+
+
+@pytest.mark.parametrize("protocol", ["temporal", "session"])
+def test_too_few_users_to_part_are_each_validated_on_their_last_event(protocol):
+    log = log_of((0, 1, 0), (0, 2, 10), (1, 3, 9 * DAY), (1, 4, 9 * DAY + 10), (1, 5, 9 * DAY + 20))
+    inner = PROTOCOLS[protocol](log).validation()
+    assert questions(inner) == [([1], 2)]
+    assert inner.train.items.tolist() == [1]
