@@ -26,7 +26,16 @@ from safetensors.numpy import load_file, save_file
 
 from tsrec_models.base import ModelError, SequenceRecommender
 
-__all__ = ["KINDS", "Artifact", "ArtifactError", "Manifest", "load_artifact", "read_manifest", "save_artifact"]
+__all__ = [
+    "KINDS",
+    "Artifact",
+    "ArtifactError",
+    "Manifest",
+    "load_artifact",
+    "load_model_class",
+    "read_manifest",
+    "save_artifact",
+]
 
 FORMAT = 1
 
@@ -57,8 +66,11 @@ class ArtifactError(ModelError):
 class Storable(Protocol):
     """What a model needs so that it can be kept: its arrays, and plain values from which it is built again."""
 
-    name: str
-    n_items: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def n_items(self) -> int: ...
 
     def arrays(self) -> dict[str, NDArray[Any]]: ...
 
@@ -187,8 +199,7 @@ def load_artifact(folder: Path, *, device: str = "auto") -> Artifact:
         item_ids = json.loads((folder / ITEMS).read_text())
     except (SafetensorError, ValueError) as error:
         raise ArtifactError(f"{folder}: cannot be read: {error}") from error
-    module, name = KINDS[manifest.kind]
-    model_class = getattr(importlib.import_module(module), name)
+    model_class = load_model_class(manifest.kind)
     try:
         model = model_class.from_arrays(manifest.config, arrays, device)
     except (KeyError, TypeError) as error:
@@ -196,6 +207,18 @@ def load_artifact(folder: Path, *, device: str = "auto") -> Artifact:
     if len(item_ids) != model.n_items:
         raise ArtifactError(f"{folder}: {len(item_ids)} item ids for a model of {model.n_items} items")
     return Artifact(model, item_ids, manifest)
+
+
+def load_model_class(kind: str) -> Any:
+    """The class of a registered kind.
+
+    Raises:
+        ArtifactError: the kind is not registered.
+    """
+    if kind not in KINDS:
+        raise ArtifactError(f"model kind {kind!r} is not one of {', '.join(KINDS)}")
+    module, name = KINDS[kind]
+    return getattr(importlib.import_module(module), name)
 
 
 def _file_hash(path: Path) -> str:

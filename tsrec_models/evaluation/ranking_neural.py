@@ -48,7 +48,7 @@ class NeuralRecipe:
 
         module, name = KINDS[self.kind]
         model = getattr(importlib.import_module(module), name)
-        trial, settings = task.trial, Settings()
+        trial, settings = task.trial, Settings.for_log(task.validation.train)
         (questions,) = trial.blocks(len(trial))
         holdout = Holdout(questions.histories, questions.times, questions.targets, trial.exclude_seen)
         trainer = Trainer(task.validation.train, model, settings, seed=task.seed, device=resolve_device("auto"))

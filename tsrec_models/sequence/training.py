@@ -83,7 +83,7 @@ def fit(
     Raises:
         ModelError: the log has no two events of one user, or fits neither the settings nor the checkpoint.
     """
-    settings = settings or Settings()
+    settings = settings or Settings.for_log(log)
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     train, holdout = leave_last_out(log, exclude_seen=exclude_seen) if validation == "last_item" else (log, validation)
     trainer = Trainer(train, model, settings, seed=seed, device=resolve_device(device))

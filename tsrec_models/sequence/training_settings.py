@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tsrec_models.base import ModelError
+from tsrec_models.preparation.log import Log
 
 __all__ = ["Settings"]
 
@@ -39,8 +41,8 @@ class Settings:
     times: str = "auto"
     item_bias: bool = True
 
-    dropout: float = 0.2
-    input_dropout: float = 0.2
+    dropout: float = 0.4
+    input_dropout: float = 0.4
     l2: float = 0.01
 
     loss: str = "auto"
@@ -53,7 +55,7 @@ class Settings:
     warmup_steps: int = 100
     epochs: int = 100
     patience: int = 4
-    batch_events: int = 2048
+    batch_events: int = 1024
     max_length: int = 200
     refit: bool = True
 
@@ -83,6 +85,14 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         return asdict(self)
+
+    @classmethod
+    def for_log(cls, log: Log) -> Settings:
+        """Defaults for a log of this size: the fewer events an item has, the more is dropped while training."""
+        events_per_item = max(1.0, len(log) / max(1, log.n_items))
+        dropout = round(min(0.5, max(0.1, 0.5 - 0.15 * math.log10(events_per_item / 15.0))), 2)
+        batch_events = int(min(4096, max(512, len(log) / 160)))
+        return cls(dropout=dropout, input_dropout=dropout, batch_events=batch_events)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:

@@ -220,13 +220,14 @@ class Transformer(NeuralRecommender):
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """What the blocks get for one event of each of `rows`: [batch, width]."""
-        return norm_rows(self._embedded(table, rows, items, times), *self._norm_in)
+        rows_in: NDArray[np.float32] = norm_rows(self._embedded(table, rows, items, times), *self._norm_in)
+        return rows_in
 
     def _embedded(
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """Item vectors plus interval vectors: [batch, width]."""
-        x: NDArray[np.float32] = self._items[items]
+        x: NDArray[np.float32] = np.take(self._items, items, axis=0)
         if self._intervals is not None:
             x += self._intervals[self._buckets(times, unpack_clock(table[rows, :CLOCK_WIDTH]))]
         return x

@@ -1,0 +1,149 @@
+"""`tsrec train FILE`: a neural recommender from your own log, written as an artifact that the worker loads."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stream_app.errors import UsageError
+
+__all__ = ["command"]
+
+MODELS = ("gru", "lstm", "lru", "transformer", "joint")
+
+#: Share of the time that a search over settings takes.
+_SEARCH_SHARE = 0.4
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--model", "name", type=click.Choice(MODELS), default="lru", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the artifact to write.")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Time for it all.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting, such as dropout=0.3; repeatable."
+)
+@click.option("--search", type=click.Choice(("grid", "random", "tpe")), help="Search over settings first.")
+@click.option("--test/--no-test", default=True, show_default=True, help="Keep each user's last event for a test.")
+@click.option("--exclude-seen/--include-seen", default=True, show_default=True, help="In validation and test.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), help="Folder of an interrupted run, to go on or to write to."
+)
+@click.option("--tensorboard", type=click.Path(path_type=Path), help="Folder for TensorBoard logs.")
+@click.option("--wandb", type=click.Path(path_type=Path), help="Folder for offline Weights & Biases logs.")
+@click.option(
+    "--columns", metavar="FIELD=COLUMN,...", default="", help="Other names, such as user_id=visitorid,ts=timestamp."
+)
+def command(
+    path: Path,
+    name: str,
+    out: Path,
+    max_minutes: float,
+    seed: int,
+    changes: tuple[str, ...],
+    search: str | None,
+    test: bool,
+    exclude_seen: bool,
+    device: str,
+    resume: Path | None,
+    tensorboard: Path | None,
+    wandb: Path | None,
+    columns: str,
+) -> None:
+    """Train a model on the events of FILE and write it to a folder.
+
+    FILE is CSV, TSV, Parquet or JSONL with the columns user_id, item_id and, if known, ts. Each user's last event is
+    the test, the one before it validation. The last line printed is one JSON object.
+    """
+    from tsrec_models.artifacts import load_model_class, save_artifact
+    from tsrec_models.preparation.reading import read_log
+    from tsrec_models.sequence.hparams import search_settings
+    from tsrec_models.sequence.training import fit, log_hash
+    from tsrec_models.sequence.training_holdout import leave_last_out, validate
+    from tsrec_models.sequence.training_settings import Settings
+
+    started = time.monotonic()
+    names = _columns(columns)
+    log = read_log(path, user=names["user_id"], item=names["item_id"], ts=names["ts"]).log
+    if not (log.lengths >= 3).any():
+        raise UsageError(f"{path}: no user has three events; there is nothing to learn from and to test on")
+    model_class = load_model_class(name)
+    train, held_out = leave_last_out(log, exclude_seen=exclude_seen) if test else (log, None)
+    settings = _settings(changes, Settings.for_log(train))
+    click.echo(
+        f"{len(log)} events of {log.n_users} users and {log.n_items} items; {len(train)} to learn from", err=True
+    )
+    minutes = max_minutes
+    if search is not None:
+        inner, holdout = leave_last_out(train, exclude_seen=exclude_seen)
+        method: Any = search
+        trials = search_settings(
+            inner, holdout, model_class, settings, method=method, minutes=_SEARCH_SHARE * max_minutes, seed=seed
+        )
+        settings = trials[0].settings
+        minutes = max(0.1 * max_minutes, max_minutes - (time.monotonic() - started) / 60.0)
+    model = fit(
+        train,
+        model=model_class,
+        exclude_seen=exclude_seen,
+        settings=settings,
+        seed=seed,
+        max_minutes=minutes,
+        device=device,
+        show=True,
+        checkpoint=resume,
+        tensorboard=tensorboard,
+        wandb=wandb,
+    )
+    metrics: dict[str, Any] = {"validation": model.metrics}
+    if held_out is not None:
+        metrics["test"] = validate(model, held_out)
+    manifest = save_artifact(
+        out, model, log.item_ids.tolist(), data_hash=log_hash(log), settings=settings.as_dict(), metrics=metrics
+    )
+    result: dict[str, Any] = {"model": name, "version": manifest.version, "artifact": str(out)}
+    result |= {"users": log.n_users, "items": log.n_items, "events": len(log)}
+    click.echo(json.dumps(result | metrics | {"train_s": round(time.monotonic() - started, 1), "seed": seed}))
+
+
+def _columns(text: str) -> dict[str, str]:
+    names = {"user_id": "user_id", "item_id": "item_id", "ts": "ts"}
+    for pair in filter(None, text.split(",")):
+        field, equals, column = pair.partition("=")
+        if not equals or field not in names:
+            raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in names)}")
+        names[field] = column
+    return names
+
+
+def _settings(changes: tuple[str, ...], base: Any) -> Any:
+    values = base.as_dict()
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in values:
+            raise UsageError(f"--set: {change!r} is not NAME=VALUE with NAME one of {', '.join(values)}")
+        values[name] = _value(name, text, type(values[name]))
+    return type(base).from_dict(values)
+
+
+def _value(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"--set: {name} is true or false, not {text!r}")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise UsageError(f"--set: {name} needs {kind.__name__}, not {text!r}") from error
