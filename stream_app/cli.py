@@ -21,6 +21,7 @@ COMMANDS = {
     "tail": ("tail", "Watch a topic, each record by its type in the contract."),
     "dlq": ("dlq", "Dead letters: list by reason, show, send back."),
     "worker": ("worker", "Run the stream processor, one process or several of one group."),
+    "train": ("train", "Train a recommender on your own log and write it as an artifact."),
     "evaluate": ("evaluate", "Score a model on your own file: ranking, forecast, var, anomaly, credit, fraud."),
 }
 
