@@ -36,6 +36,9 @@ __all__ = ["command"]
 )
 @click.option("--last", type=click.IntRange(min=1), help="Only the last N folds.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--save", type=click.Path(path_type=Path), help="Fit on the last labelled --train-days and save the model here."
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the figure to this PNG.")
 def command(
     path: Path,
@@ -47,6 +50,7 @@ def command(
     warmup_days: int,
     last: int | None,
     seed: int,
+    save: Path | None,
     plot: Path | None,
 ) -> None:
     """Learn fraud from FILE's past and score its future, fold by fold.
@@ -84,6 +88,11 @@ def command(
         test_days=test_days,
         warmup_days=warmup_days,
     )
+    if save is not None:
+        labelled = data.day[-1] + 1 - delay_days  # what came later has no labels yet
+        rows = np.flatnonzero((data.day < labelled) & (data.day >= labelled - train_days))
+        FraudModel.fit(x[rows], data.is_fraud[rows], data.ts[rows], seed=seed).save(save)
+        click.echo(f"model in {save}")
     if plot is not None:
         _plot(data, tested, plot)
         click.echo(f"figure in {plot}")

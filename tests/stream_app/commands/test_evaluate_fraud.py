@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from stream_app.commands.evaluate_fraud import command
+from tsrec_models.risk.fraud_model import FraudModel
 
 
 def write(path: Path, days: int = 40, n: int = 6000) -> Path:
@@ -35,11 +36,13 @@ def write(path: Path, days: int = 40, n: int = 6000) -> Path:
 def test_the_last_line_has_the_figures_and_the_plot_is_written(tmp_path: Path) -> None:
     png = tmp_path / "f.png"
     args = [str(write(tmp_path / "t.csv")), "--warmup-days", "5", "--k", "20", "--plot", str(png)]
+    args += ["--save", str(tmp_path / "model")]
     result = CliRunner().invoke(command, args, catch_exceptions=False)
     last = json.loads(result.output.strip().splitlines()[-1])
     assert {"auc", "average_precision", "card_precision@20"} <= set(last)
     assert last["folds"] == 3
     assert last["auc"] > 0.9
+    assert len(FraudModel.load(tmp_path / "model").boosters) == 4
     assert png.read_bytes()[:4] == b"\x89PNG"
 
 
