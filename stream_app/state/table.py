@@ -77,6 +77,7 @@ class Table(Collection):  # type: ignore[misc]
         self._failure: Exception | None = None
         self._crashing: asyncio.Task[None] | None = None
         self._progress_at = 0.0
+        self._recovering = True
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -207,7 +208,7 @@ class Table(Collection):  # type: ignore[misc]
 
     def _log_progress(self, done: bool = False) -> None:
         now = time.monotonic()
-        if self.recovered_rows and (done or now - self._progress_at >= PROGRESS_S):
+        if self._recovering and self.recovered_rows and (done or now - self._progress_at >= PROGRESS_S):
             self._progress_at = now
             logger.info(
                 "table %s: %s %s rows (%.0f rows/s of applying), %s keys, %.1f MB",
@@ -231,7 +232,7 @@ class Table(Collection):  # type: ignore[misc]
         """
         topic = self.changelog_topic_name
         self._assigned = {tp.partition for tp in assigned if tp.topic == topic}
-        self.recovered_rows, self.recovery_s = 0, 0.0
+        self.recovered_rows, self.recovery_s, self._recovering = 0, 0.0, True
         for partition, shard in list(self.shards.items()):
             if partition not in self._assigned:
                 self.drop(partition)
@@ -242,6 +243,7 @@ class Table(Collection):  # type: ignore[misc]
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
         """Says how long it took, and calls whoever wants to know."""
         self._log_progress(done=True)
+        self._recovering = False  # what comes now is a standby's
         await self.call_recover_callbacks()
 
     async def need_active_standby_for(self, tp: Any) -> bool:

@@ -17,6 +17,7 @@ from aiokafka.errors import CommitFailedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode import Service
 
 from stream_app.transport.fetching import hand_over_batches
 from stream_app.transport.lease import Lease
@@ -26,6 +27,9 @@ from stream_app.transport.records import RecordBatch
 __all__ = ["Consumer", "ConsumerThread"]
 
 logger = logging.getLogger(__name__)
+
+#: Seconds without a record after which a changelog that was read to its end holds no more.
+_STILL_S = 1.0
 
 
 class _ReadOffsets(defaultdict[TP, "int | None"]):
@@ -347,6 +351,34 @@ class Consumer(driver.Consumer):
         while self._commit_fut is not None:
             await self.maybe_wait_for_commit_to_finish()
         await super().commit_and_end_transactions()
+
+    @Service.task
+    async def _pass_over_control_records(self) -> None:
+        """End the recovery of ordinary tables whose changelog ends in the marker of a transaction.
+
+        Faust waits for the record at the end, which never comes, and gives up after two pauses of five seconds.
+        (Columnar tables need no help: a batch tells where it ends.)
+        """
+        seen: dict[TP, int] | None = None
+        since = 0.0
+        while self.in_transaction and not self.should_stop:
+            await self.sleep(0.25)
+            recovery = self.app.tables.recovery
+            if not self.app.in_recovery or not recovery.need_recovery():
+                seen = None
+                continue
+            offsets = dict(recovery.active_offsets)
+            if offsets != seen or not self.app.tables.changelog_queue.empty():
+                seen, since = offsets, time.monotonic()
+            elif time.monotonic() - since > _STILL_S:
+                for tp, last in list(recovery.active_highwaters.items()):
+                    behind = last is not None and offsets.get(tp) is not None and offsets[tp] < last
+                    if behind and (await self.position(tp) or 0) > last:
+                        recovery.active_offsets[tp] = last
+                if self.app.in_recovery and not recovery.need_recovery():
+                    recovery.flush_buffers()
+                    recovery._set_recovery_ended()
+                    recovery.signal_recovery_end.set()
 
     async def leave_group(self) -> None:
         """Leave without committing."""

@@ -88,7 +88,7 @@ async def test_sigterm_commits_what_was_done(kafka: Kafka, start: Start, name: s
     topic, output = f"{name}-in", f"{name}-out"
     await create_topics(kafka.bootstrap, topic)
     clicks = Clicks(users=100)
-    for round in range(3):
+    for round in range(2):
         await produce(kafka.bootstrap, topic, clicks.take(500))
         worker = start("standard", kafka.bootstrap, worker=f"worker{round}")
         await wait_for_outputs(kafka.bootstrap, output, 500 * (round + 1), 60)

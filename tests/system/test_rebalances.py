@@ -22,10 +22,8 @@ async def _feed(bootstrap: str, topic: str, clicks: Clicks, seconds: float, rate
         await asyncio.sleep(0.4)
 
 
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
-async def test_a_worker_joins_and_another_leaves_while_input_flows(
-    kafka: Kafka, start: Start, name: str, guarantee: str
-) -> None:
+async def test_a_worker_joins_and_another_leaves_while_input_flows(kafka: Kafka, start: Start, name: str) -> None:
+    guarantee = "exactly_once"
     topic, output = f"{name}-in", f"{name}-out"
     await create_topics(kafka.bootstrap, topic, output)
     clicks = Clicks(users=500)
