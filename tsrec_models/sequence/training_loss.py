@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,14 +87,14 @@ def sampled_softmax(
     """Mean cross-entropy of each target against negatives shared by the batch.
 
     queries and positive_vectors [p, d], positive_bias and targets [p]; negative_vectors [m, d], negative_bias and
-    negatives [m]. With `log_probability` [n_items] of the proposal, scores are corrected by it (Bengio and Senecal,
-    2008), which makes the loss a consistent estimate of the full one. A negative that is the target is left out.
+    negatives [m]. With `log_probability` [n_items] of the proposal, a negative stands for 1 / (m q) items like it
+    (Bengio and Senecal, 2008); the target, which is always there, stands for itself. So the sum under the logarithm is
+    an unbiased estimate of the full one. A negative that is the target is left out.
     """
     positive = (queries * positive_vectors).sum(-1) + positive_bias
     negative = torch.addmm(negative_bias, queries, negative_vectors.T)  # [p, m]
     if log_probability is not None:
-        positive = positive - log_probability[targets]
-        negative = negative - log_probability[negatives]
+        negative = negative - log_probability[negatives] - math.log(len(negatives))
     negative = negative.masked_fill(targets[:, None] == negatives[None], -torch.inf)
     scores = torch.cat([positive[:, None], negative], 1)
     return functional.cross_entropy(scores, torch.zeros_like(targets))
