@@ -107,7 +107,7 @@ class BarSignals:
 
     def _backtest(self, bars: Bars, evidence: float, at: int, name: str, source: str) -> Signal:
         message = (
-            f"{name}: its value at risk and expected shortfall understate losses; a sound model would look like this "
+            f"{name}: its value at risk understates losses; a sound model would look like this "
             f"once in {evidence:,.0f} bars"
         )
         return Signal(BACKTEST, name, evidence, _end(bars, at), source, message, {}, self.settings.backtest_alarm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from topics.decisions import Forecast
 from topics.spans import Spans
 from tsrec_models.risk.alerts import Signal
 from tsrec_models.risk.bar_models import BarModels, BarModelSettings, BarOutcome
-from tsrec_models.risk.bars import BUY, LATE, SELL, WIDTH, Bars, TimeBars
+from tsrec_models.risk.bars import BUY, SELL, WIDTH, Bars, TimeBars
 from tsrec_models.risk.market_watch import MARKET_WIDTH, MarketWatch
 
 __all__ = ["CHANNEL", "MarketRisk", "bar_models", "model_columns", "sides", "symbol_columns", "time_bars"]
@@ -96,11 +96,11 @@ class MarketRisk:
         self.signals = signals
         self.inference = inference
         self.metrics = metrics
-        self._closed: dict[int, float] = {}
 
     async def __call__(self, batch: Batch) -> None:
         """Watch prices and sizes, close bars, step their models, forecast, and last tell the alert book."""
         shard = self.symbols.shard(batch.partition)
+        before = float(shard.column("_ts")[shard.live_rows()].max(initial=-np.inf))
         trades = batch.columns
         rows, fresh = shard.admit(trades.symbol, self.symbols.source(batch.topic.name), batch.offsets, trades.ts)
         if not fresh.all():  # replayed after a crash: already in the bars, already told
@@ -113,7 +113,7 @@ class MarketRisk:
         unusual = self.watch.update(
             shard.column("watch"), rows, side, trades.price, trades.quantity, trades.ts, batch.offsets
         )
-        closed, by = self._close(batch, shard, rows, side)
+        closed, by = self._close(batch, shard, rows, side, before)
         found = [(int(unusual.table["at"][i]), signal) for i, signal in enumerate(self._named(batch, shard, unusual))]
         if len(closed):
             found += await self._step(batch, shard, closed, by)
@@ -134,36 +134,34 @@ class MarketRisk:
             begun[new] = True
 
     def _close(
-        self, batch: Batch, shard: Shard, rows: NDArray[np.int64], side: NDArray[np.int8]
+        self, batch: Batch, shard: Shard, rows: NDArray[np.int64], side: NDArray[np.int8], before: float
     ) -> tuple[Bars, NDArray[np.int64]]:
-        """Bars that closed, and the place in the batch of the trade that closed each."""
+        """Bars that closed, and the place in the batch of the trade that closed each. before: newest time so far."""
         trades, state = batch.columns, shard.column("bars")
-        closed, fate = self.bars.add(state, rows, trades.price, trades.quantity, side, trades.ts)
-        if late := int(np.count_nonzero(fate == LATE)):
-            self.metrics.late_events.labels(batch.topic.name).inc(late)
-        ends = (closed.number + 1.0) * self.bars.width_s
-        by = [
-            _first_past(trades.ts[own], end + self.bars.lateness_s, own)
-            for own, end in _owners(rows, closed.rows, ends)
-        ]
-        # Symbols that went quiet are closed by the time of the others.
-        watermark = float(trades.ts.max()) - self.bars.lateness_s
-        number = np.floor(watermark / self.bars.width_s)
-        if number > self._closed.get(batch.partition, -np.inf):
-            self._closed[batch.partition] = float(number)
+        width_s, lateness_s = self.bars.width_s, self.bars.lateness_s
+        # What closes a bar is the time of its partition, whatever symbol's trade brings it: so the same trades close
+        # it, and are late for it, however they come in batches.
+        newest = np.maximum.accumulate(np.append(before, trades.ts))
+        in_time = np.floor(trades.ts / width_s) >= np.floor((newest[:-1] - lateness_s) / width_s)
+        if not in_time.all():
+            self.metrics.late_events.labels(batch.topic.name).inc(int(np.count_nonzero(~in_time)))
+        taken = np.flatnonzero(in_time)
+        closed, _ = self.bars.add(
+            state, rows[taken], trades.price[taken], trades.quantity[taken], side[taken], trades.ts[taken]
+        )
+        watermark = float(newest[-1]) - lateness_s
+        if np.floor(watermark / width_s) > np.floor((before - lateness_s) / width_s):
             every = shard.live_rows()
             every = every[shard.column("begun")[every]]
             shard.touch(every)
             quiet = self.bars.advance(state, every, watermark)
-            if len(quiet):
-                ends = (quiet.number + 1.0) * self.bars.width_s + self.bars.lateness_s
-                anyone = np.arange(len(rows))
-                by += [_first_past(trades.ts, end, anyone) for end in ends.tolist()]
-                closed = Bars(
-                    np.concatenate([closed.rows, quiet.rows]), np.concatenate([closed.fields, quiet.fields]),
-                    self.bars.width_s,
-                )  # fmt: skip
-        return closed, np.array(by, np.int64)
+            closed = Bars(
+                np.concatenate([closed.rows, quiet.rows]), np.concatenate([closed.fields, quiet.fields]), width_s
+            )
+        ends = (closed.number + 1.0) * width_s + lateness_s
+        by = np.minimum(np.searchsorted(newest[1:], ends), len(rows) - 1)
+        order = np.argsort(by, kind="stable")
+        return Bars(closed.rows[order], closed.fields[order], width_s), by[order]
 
     async def _step(self, batch: Batch, shard: Shard, closed: Bars, by: NDArray[np.int64]) -> list[tuple[int, Signal]]:
         """Step the models of the symbols whose bars closed, publish forecasts; what there is to say, by trade."""
@@ -234,18 +232,3 @@ class MarketRisk:
         await self.inference.run(
             self.bar_models.step, models.column("models"), Bars(np.repeat(row, n), fields, self.bars.width_s)
         )
-
-
-def _owners(
-    rows: NDArray[np.int64], closed: NDArray[np.int64], ends: NDArray[np.float64]
-) -> Iterator[tuple[NDArray[np.int64], float]]:
-    """For each closed bar: the places of its symbol's trades in the batch, and the bar's end."""
-    own = {row: np.flatnonzero(rows == row) for row in np.unique(closed).tolist()}
-    for row, end in zip(closed.tolist(), ends.tolist(), strict=True):
-        yield own[row], end
-
-
-def _first_past(ts: NDArray[np.float64], end: float, places: NDArray[np.int64]) -> int:
-    """The place of the first trade at or after `end`; of the last trade where rounding leaves none."""
-    past = ts >= end
-    return int(places[np.argmax(past)]) if past.any() else int(places[-1])

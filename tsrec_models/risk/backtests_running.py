@@ -117,6 +117,10 @@ class RunningBacktest:
         _update(state, self.offset, self.window, self._tails, self._es_index, rows, returns, var, es, hits)
         return hits
 
+    def tested(self, state: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[rows]: returns tested since each row began."""
+        return np.asarray(state[rows, self.offset + _DAYS], np.float64)
+
     def evidence(self, state: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """[rows, levels + 1]: evidence against each VaR and against the ES."""
         at = self.offset + _EVIDENCE

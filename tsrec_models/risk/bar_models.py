@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tsrec_models.arima import ArimaBank, Layout, Order, estimate
 from tsrec_models.base import ModelError
+from tsrec_models.risk.backtests import BASEL_DAYS
 from tsrec_models.risk.backtests_running import RunningBacktest, Verdict
 from tsrec_models.risk.bars import Bars
 from tsrec_models.risk.fhs import FilteredHistoricalSimulation, RiskForecast
@@ -25,7 +26,11 @@ __all__ = ["LEVELS", "BarModelSettings", "BarModels", "BarOutcome"]
 #: Levels of value at risk; expected shortfall is that of the middle one.
 LEVELS, ES_LEVEL = (0.95, 0.975, 0.99), 0.975
 
-_READY, _LAST, _COUNT, _FITTED, _HEADER = 0, 1, 2, 3, 4
+_READY, _LAST, _COUNT, _FITTED, _VOLATILITY, _HEADER = 0, 1, 2, 3, 4, 5
+
+#: A return counts for the volatility to come as at most so many of its standard deviations. Else one jump would raise
+#: it a hundredfold, a window of residuals would shrink to nothing, and the risk read from them with it.
+_NEWS_SIGMAS = 8.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class BarOutcome:
     volatility: NDArray[np.float64]
     var: NDArray[np.float64]  #: [n, levels]
     es: NDArray[np.float64]
-    evidence: NDArray[np.float64]  #: that tail risk is understated: mean number of bars to a false alarm
+    evidence: NDArray[np.float64]  #: that value at risk is understated: mean number of bars to a false alarm
 
     def __len__(self) -> int:
         return len(self.at)
@@ -118,7 +123,7 @@ class BarModels:
     def _begin(self, state: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
         new = rows[state[rows, _READY] == 0.0]
         if len(new):
-            state[new, _READY], state[new, _LAST] = 1.0, -np.inf
+            state[new, _READY], state[new, _LAST], state[new, _VOLATILITY] = 1.0, -np.inf, np.nan
             self.risk.clear(state, new)
             self.backtest.clear(state, new)
 
@@ -154,8 +159,7 @@ class BarModels:
     ) -> BarOutcome:
         """Bars between two refits."""
         n = len(rows)
-        risk = self.risk.update(state, rows, returns, numbers)
-        evidence = self._test(state, rows, returns, risk)
+        risk, evidence = self._tail_risk(state, rows, returns, numbers)
         np.maximum.at(state[:, _LAST], rows, numbers)
         np.add.at(state[:, _COUNT], rows, np.isfinite(returns).astype(np.float64))
         z, sigma, held, mean, half_width = (np.full(n, np.nan) for _ in range(5))
@@ -172,17 +176,35 @@ class BarModels:
             risk.volatility, risk.var, risk.es, evidence,
         )  # fmt: skip
 
-    def _test(
-        self, state: NDArray[np.float64], rows: NDArray[np.int64], returns: NDArray[np.float64], risk: RiskForecast
-    ) -> NDArray[np.float64]:
-        """Test returns against what was forecast for them; the evidence after each, [n]."""
-        evidence = np.empty(len(rows))
+    def _tail_risk(
+        self,
+        state: NDArray[np.float64],
+        rows: NDArray[np.int64],
+        returns: NDArray[np.float64],
+        numbers: NDArray[np.float64],
+    ) -> tuple[RiskForecast, NDArray[np.float64]]:
+        """Risk of the next bar, and after each bar the evidence that risk is understated, [n].
+
+        Only the evidence against the VaR: that against the expected shortfall grows without bound in one jump, which is
+        an event and no fault of a model that has been right for a thousand bars. Zero before Basel's 250 returns.
+        """
         place, _ = _occurrences(rows)
-        for k in range(int(place.max()) + 1 if len(rows) else 0):
+        order, parts, evidence = [], [], np.empty(len(rows))
+        for k in range(int(place.max()) + 1 if len(rows) else 1):
             now = np.flatnonzero(place == k)
-            self.backtest.update(state, rows[now], returns[now], risk.var_before[now], risk.es_before[now])
-            evidence[now] = self.backtest.evidence(state, rows[now]).mean(axis=1)
-        return evidence
+            at, seen = rows[now], returns[now]
+            most = _NEWS_SIGMAS * state[at, _VOLATILITY]
+            news = np.where(np.isnan(most), seen, np.clip(seen, -most, most))
+            risk = self.risk.update(state, at, news, numbers[now])
+            state[at, _VOLATILITY] = risk.volatility
+            self.backtest.update(state, at, seen, risk.var_before, risk.es_before)
+            enough = self.backtest.tested(state, at) >= BASEL_DAYS
+            evidence[now] = np.where(enough, self.backtest.evidence(state, at)[:, :-1].mean(axis=1), 0.0)
+            order.append(now)
+            parts.append(risk)
+        back = np.argsort(np.concatenate(order))
+        joined = (np.concatenate([getattr(part, f.name) for part in parts])[back] for f in fields(RiskForecast))
+        return RiskForecast(*joined), evidence
 
     def _arima(
         self, state: NDArray[np.float64], rows: NDArray[np.int64], returns: NDArray[np.float64]

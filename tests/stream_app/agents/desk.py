@@ -125,6 +125,19 @@ class Desk:
                     table.shard(partition).apply(Spans.of(live), Spans.of(live.values()))
         await self.desk.alerts.rebuild()
 
+    def state(self) -> dict[tuple[str, int], dict[bytes, bytes]]:
+        """Every row of every table, as the changelog would have it."""
+        self.checkpoint()
+        rows: dict[tuple[str, int], dict[bytes, bytes]] = {}
+        for table in self.app.columnar_tables:
+            for partition, shard in table.shards.items():
+                live = shard.live_rows()
+                keys = [key or b"" for key in shard.index.keys(live).tolist()]
+                rows[table.name, partition] = dict(
+                    zip(keys, (shard._raw[row].tobytes() for row in live.tolist()), strict=True)
+                )
+        return rows
+
     def alerts(self, status: str | None = "firing") -> list[Any]:
         """Alerts sent so far."""
         return [alert for alert in self.sent["risk-alerts"] if status in (None, alert.status)]

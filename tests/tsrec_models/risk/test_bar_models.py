@@ -20,7 +20,7 @@ def _bars(rows: np.ndarray, numbers: np.ndarray, returns: np.ndarray) -> Bars:
     return Bars(rows.astype(np.int64), fields, 10.0)
 
 
-def _stream(seed: int, n: int = 260) -> Bars:
+def _stream(seed: int, n: int = 420) -> Bars:
     """Three symbols, the third with gaps and now and then no trade."""
     rng = np.random.default_rng(seed)
     rows, numbers, returns = [], [], []
@@ -120,3 +120,16 @@ def test_settings_that_cannot_work_are_refused() -> None:
         BarModelSettings(warmup=5)
     with pytest.raises(ModelError, match="differences already"):
         BarModelSettings(order=(1, 1, 1))
+
+
+def test_a_market_that_turns_wilder_than_the_window_knows_is_evidence_against_the_risk_and_one_jump_is_not() -> None:
+    rng = np.random.default_rng(8)
+    calm = rng.normal(0, 1e-4, 700)
+    jumped = calm.copy()
+    jumped[400] = -0.02
+    # Every fourth return is a larger loss than the one before, and more so than volatility follows.
+    wild = calm.copy()
+    wild[400:700:4] = -np.geomspace(5e-4, 0.5, 75)
+    for returns, is_failing in ((calm, False), (jumped, False), (wild, True)):
+        outcomes, _ = _run(_bars(np.zeros(700), np.arange(700.0), returns), 1000)
+        assert (_joined(outcomes, "evidence").max() >= 10_000) == is_failing
