@@ -1,6 +1,6 @@
 """Two workers of one group, killed at random moments while input flows: outputs against the truth.
 
-crash_test.py [--guarantee at_least_once|exactly_once] [--kills 10] [--rate 5000] [--users 20000] [--seed 1]
+crash_test.py [--guarantee at_least_once|exactly_once] [--kills 10] [--pause 15] [--rate 5000] …
 
 Starts an Apache Kafka of its own (KAFKA_HOME or ../shared/kafka), prints one JSON line; exit code 1 if an output is
 missing or wrong, or, under exactly_once, repeated.
@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--guarantee", default="at_least_once", choices=["at_least_once", "exactly_once"])
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--pause", type=float, default=15.0, help="seconds between kills, on average")
     parser.add_argument("--rate", type=int, default=5_000)
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -44,7 +45,8 @@ def main() -> int:
         result = asyncio.run(
             run_crashes(
                 args.bootstrap or broker.bootstrap, folder, args.guarantee, name=uuid.uuid4().hex[:6],
-                kills=args.kills, rate=args.rate, users=args.users, draw=random.Random(args.seed),
+                kills=args.kills, pause_s=(args.pause / 2, args.pause * 1.5), rate=args.rate, users=args.users,
+                draw=random.Random(args.seed),
             )
         )  # fmt: skip
     finally:

@@ -95,7 +95,7 @@ class Checkpoint:
         transactional = bool(app.in_transaction)
         async with self.gate.cut():
             offsets.update(consumer.committable())
-            consumer.metadata = app.event_time.metadata()
+            metadata = consumer.metadata = app.event_time.metadata()
             for prepare in self.before_cut:
                 prepare()
             rows = self._take_rows(offsets)
@@ -126,6 +126,8 @@ class Checkpoint:
         finally:
             if transactional:
                 app.outbox.release()
+        if done:
+            app.event_time.settle(metadata)
         self.last_done_s = time.time()
         self.on_done(time.monotonic() - began, sum(len(keys) for _table, _shard, keys, _values in rows))
         return bool(done)

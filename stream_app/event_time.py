@@ -42,6 +42,8 @@ class EventTime:
 
     def __init__(self) -> None:
         self.newest: dict[TP, float] = {}
+        #: The same as of the last committed checkpoint.
+        self.settled: dict[TP, float] = {}
 
     def check(
         self, tp: TP, topic: BatchTopic, records: RecordBatch, columns: Columns
@@ -76,6 +78,12 @@ class EventTime:
         newest = self.newest.get(tp)
         return None if newest is None else newest - (topic.lateness_s or 0.0)
 
+    def settled_watermark(self, tp: TP, topic: BatchTopic) -> float | None:
+        """The watermark of the last commit. What is older cannot come again in a replay and be taken: it is safe to
+        forget rows by it, which would count from nothing if their events were replayed."""
+        newest = self.settled.get(tp)
+        return None if newest is None else newest - (topic.lateness_s or 0.0)
+
     def metadata(self) -> dict[TP, str]:
         """What is committed beside the offsets, so that after a crash the same events are late as before."""
         return {tp: repr(newest) for tp, newest in self.newest.items()}
@@ -83,3 +91,8 @@ class EventTime:
     def restore(self, metadata: dict[TP, str]) -> None:
         """Take the watermarks up where the committed offsets left them."""
         self.newest = {tp: float(text) for tp, text in metadata.items() if text}
+        self.settled = dict(self.newest)
+
+    def settle(self, metadata: dict[TP, str]) -> None:
+        """What `metadata` gave has been committed."""
+        self.settled = {tp: float(text) for tp, text in metadata.items() if text}

@@ -234,6 +234,7 @@ class Processor(faust.App):  # type: ignore[misc]
     def evict_idle(self) -> None:
         """Remove rows that have been idle past their table's retention, by event time; a part of the rows at a time.
 
+        The time is that of the last commit, so that no event of a row that was removed can come again in a replay.
         Called in each cut: the tombstones go to the changelog with the rows of that checkpoint.
         """
         for table in self.columnar_tables:
@@ -241,7 +242,7 @@ class Processor(faust.App):  # type: ignore[misc]
                 continue
             for partition in list(table.shards):
                 marks = [
-                    self.event_time.watermark(TP(name, partition), self.batch_topics[name])
+                    self.event_time.settled_watermark(TP(name, partition), self.batch_topics[name])
                     for name in table.layout.sources
                 ]
                 known = [mark for mark in marks if mark is not None]

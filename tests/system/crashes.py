@@ -57,7 +57,9 @@ async def run_crashes(
     await create_topics(bootstrap, topic, output)
     clicks = Clicks(users=users, seed=draw.randrange(1 << 30), step_s=0.005)
     workers = [
-        standard_job(folder, f"worker{i}", bootstrap, f"crash-{name}", topic, output, guarantee).start()
+        standard_job(
+            folder, f"worker{i}", bootstrap, f"crash-{name}", topic, output, guarantee, SESSION_TIMEOUT_S="6"
+        ).start()
         for i in range(2)
     ]
     flowing = True
