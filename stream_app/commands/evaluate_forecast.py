@@ -1,0 +1,171 @@
+"""`tsrec evaluate forecast PATH`: accuracy and kept promises of forecasts on a CSV of series."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_app.errors import UsageError
+
+if TYPE_CHECKING:
+    from tsrec_models.arima import Order
+    from tsrec_models.evaluation.forecast import ForecastReport
+
+__all__ = ["command", "draw", "read_columns"]
+
+MISSING = {"", "na", "nan", "null", "none"}
+LISTED = 20  # series listed one by one before the last line
+DRAWN = 4  # series in the picture
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--order", "order_text", metavar="P,D,Q[,P,D,Q,S]", help="Fixed order; chosen by AICc without.")
+@click.option("--horizon", default=1, show_default=True, type=click.IntRange(1, 500), help="Steps ahead.")
+@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option("--period", type=click.IntRange(1), help="Period of the season, 1 for none; detected without.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture (PNG).")
+def command(
+    path: Path, order_text: str | None, horizon: int, level: float, period: int | None, plot: Path | None
+) -> None:
+    """Score forecasts of the series in the columns of a CSV file (a header of names, one value a line, empty: missing).
+
+    The last HORIZON values of each series are held out for MASE and sMAPE; coverage and width are those of intervals
+    made online, from parameters of the first quarter, for every later value before it was seen. Columns of dates are
+    left out. The last line is one JSON object.
+    """
+    order = parse_order(order_text) if order_text else None
+    names, columns = read_columns(path)
+    from tsrec_models.evaluation.forecast import evaluate_forecasts
+
+    if order is not None and period is None:
+        period = order.s
+    report = evaluate_forecasts(columns, horizon, level, order, period)
+    for i, name in enumerate(names[:LISTED]):
+        mase = report.end.mase[i]
+        click.echo(f"{name}: ARIMA{report.end.fits.order(i)}, mase {mase:.3f}, smape {report.end.smape[i]:.2f}")
+    if len(names) > LISTED:
+        click.echo(f"… and {len(names) - LISTED} more series")
+    if plot is not None:
+        draw(report, names, level, plot)
+        click.echo(f"picture: {plot}")
+    figures = {"level": level, "horizon": horizon, **report.figures()}
+    click.echo(json.dumps({key: _rounded(value) for key, value in figures.items()}))
+
+
+def parse_order(text: str) -> Order:
+    """An Order from `p,d,q` or `p,d,q,P,D,Q,s`; UsageError where it is neither."""
+    from tsrec_models.arima import Order
+
+    try:
+        numbers = [int(part) for part in text.replace("(", "").replace(")", "").split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (3, 7):
+        raise UsageError(f"--order {text}: three numbers p,d,q, or seven p,d,q,P,D,Q,s")
+    p, d, q, P, D, Q, s = numbers if len(numbers) == 7 else [*numbers, 0, 0, 0, 1]
+    return Order(p, d, q, P, D, Q, s)
+
+
+def read_columns(path: Path) -> tuple[list[str], list[NDArray[np.float64]]]:
+    """Names and values of the numeric columns; columns of dates or a running index are left out.
+
+    Raises UsageError where the file cannot be read, has no numeric column, or mixes numbers and text in one.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
+            table = [row for row in csv.reader(lines) if row]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a CSV file ({error})") from error
+    if len(table) < 2:
+        raise UsageError(f"{path}: needs a header line with the names of the series and at least one line of values")
+    header, body = table[0], table[1:]
+    names, columns = [], []
+    for j, name in enumerate(header):
+        cells = [row[j].strip() if j < len(row) else "" for row in body]
+        values = np.array([_number(cell) for cell in cells])
+        present = np.array([cell.lower() not in MISSING for cell in cells])
+        wrong = present & np.isnan(values)
+        if wrong.all() or (wrong.any() and _looks_like_time(name)):
+            continue
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            raise UsageError(f"{path}: column {name!r}, line {at + 2}: {cells[at]!r} is not a number")
+        if not present.any() or _is_index(name, values):
+            continue
+        names.append(name or f"column {j + 1}")
+        columns.append(values)
+    if not columns:
+        raise UsageError(f"{path}: no column of numbers (found {', '.join(header)}); one column a series is needed")
+    return names, columns
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
+
+
+def _looks_like_time(name: str) -> bool:
+    return name.strip().lower() in {"date", "time", "timestamp", "ts", "ds", "datetime", "index"}
+
+
+def _is_index(name: str, values: NDArray[np.float64]) -> bool:
+    """A column of times, or a nameless one that counts up by one."""
+    if _looks_like_time(name):
+        return True
+    return not name.strip() and len(values) > 1 and bool(np.all(np.diff(values) == 1))
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, 4) if np.isfinite(value) else None
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def draw(report: ForecastReport, names: list[str], level: float, path: Path) -> None:
+    """Write a PNG: the first series with their one-step intervals, and rolling coverage over all of them."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("--plot needs matplotlib: pip install matplotlib") from error
+    shown = min(DRAWN, len(names))
+    figure = Figure(figsize=(11, 2.4 * (shown + 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(shown + 1, 1, squeeze=False)[:, 0]
+    rolling = report.rolling
+    for i in range(shown):
+        steps = np.arange(len(rolling.actual[i]))
+        axes[i].fill_between(steps, rolling.lower[i], rolling.upper[i], color="#9ecae1", label=f"{level:.0%} interval")
+        axes[i].plot(steps, rolling.actual[i], color="#222222", linewidth=0.8, label="value")
+        seen = rolling.actual[i][np.isfinite(rolling.actual[i])]
+        margin = 0.2 * (seen.max() - seen.min() + 1e-12)
+        axes[i].set_ylim(seen.min() - margin, seen.max() + margin)
+        axes[i].set_title(f"{names[i]}: ARIMA{report.end.fits.order(i)}", loc="left", fontsize=9)
+        axes[i].legend(loc="upper left", fontsize=7)
+    longest = max(len(c) for c in rolling.covered)
+    hits = np.full((longest, len(rolling.covered)), np.nan)
+    for i, covered in enumerate(rolling.covered):
+        hits[: len(covered), i] = covered[:, 0]
+    count = np.isfinite(hits).sum(axis=1)
+    window = max(longest // 20, 20)
+    kernel = np.ones(window)
+    rate = np.convolve(np.nansum(hits, axis=1), kernel, "valid") / np.maximum(np.convolve(count, kernel, "valid"), 1)
+    axes[-1].plot(np.arange(len(rate)) + window - 1, rate, color="#d95f0e")
+    axes[-1].axhline(level, color="#222222", linewidth=0.8, linestyle="--")
+    axes[-1].set_ylim(min(0.7, level - 0.1), 1.0)
+    axes[-1].set_title(f"coverage one step ahead, over {window} steps, all series", loc="left", fontsize=9)
+    axes[-1].set_xlabel("steps after the warm-up")
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,190 @@
+"""How good forecasts are: accuracy of a held-out end, and whether intervals keep their promise step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsrec_models.arima.calibrated import CalibratedBank
+from tsrec_models.arima.estimate import Estimates, estimate
+from tsrec_models.arima.order import Order
+from tsrec_models.arima.season import detect_periods
+from tsrec_models.base import ModelError
+from tsrec_models.evaluation.forecast_errors import absolute_scaled_error, naive_error, symmetric_percentage_error
+
+__all__ = ["EndForecasts", "ForecastReport", "Rolling", "evaluate_forecasts", "forecast_end", "roll"]
+
+Floats = NDArray[np.float64]
+
+QUARTERS = 4
+UNTIMED_STEPS = 2  # the first may compile
+SHORTEST_WARM_UP = 30  # values before the first interval is scored
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """Online forecasts over the later part of each series: hits [series][steps, horizons], one row a value seen.
+
+    `lower`, `upper`, `actual` [series][steps] one step ahead; `width` [series] mean width, all horizons.
+    """
+
+    covered: list[Floats]
+    lower: list[Floats]
+    upper: list[Floats]
+    actual: list[Floats]
+    width: Floats
+    update_ns: float
+
+    def coverage(self) -> float:
+        """Share of hits over all series, steps and horizons."""
+        return float(np.nanmean(np.concatenate([c.ravel() for c in self.covered])))
+
+    def coverage_quarters(self) -> list[float]:
+        """Share of hits in each quarter of the steps of every series, pooled over series."""
+        quarters = []
+        for part in range(QUARTERS):
+            hits = [c[len(c) * part // QUARTERS : len(c) * (part + 1) // QUARTERS].ravel() for c in self.covered]
+            quarters.append(float(np.nanmean(np.concatenate(hits))))
+        return quarters
+
+    def coverage_horizons(self) -> list[float]:
+        """Share of hits at each horizon."""
+        return [float(v) for v in np.nanmean(np.concatenate(self.covered), axis=0)]
+
+
+@dataclass(frozen=True)
+class EndForecasts:
+    """Forecasts [series, h] of the held-out last values, with the actual values and the fits behind them."""
+
+    mean: Floats
+    actual: Floats
+    fits: Estimates
+    mase: Floats
+    smape: Floats
+
+
+@dataclass(frozen=True)
+class ForecastReport:
+    """Everything `tsrec evaluate forecast` prints and draws."""
+
+    end: EndForecasts
+    rolling: Rolling
+    naive: Floats
+    periods: NDArray[np.int64]
+
+    def figures(self) -> dict[str, object]:
+        """The numbers, by name. `width` is in units of the naive error that also scales MASE."""
+        return {
+            "mase": float(np.nanmean(self.end.mase)),
+            "smape": float(np.nanmean(self.end.smape)),
+            "coverage": self.rolling.coverage(),
+            "width": float(np.nanmean(self.rolling.width / self.naive)),
+            "update_ns": self.rolling.update_ns,
+            "coverage_quarters": self.rolling.coverage_quarters(),
+            "coverage_horizons": self.rolling.coverage_horizons(),
+            "series": len(self.naive),
+            "values": int(sum(len(a) for a in self.rolling.actual)),
+        }
+
+
+def evaluate_forecasts(
+    series: Sequence[Floats],
+    horizon: int,
+    level: float = 0.9,
+    order: Order | None = None,
+    period: int | None = None,
+) -> ForecastReport:
+    """Hold out the last `horizon` values of each of `series` for accuracy; roll through them for coverage.
+
+    Intervals: parameters come from the first quarter of a series alone, then every value is forecast before it is
+    taken. `period` None detects the season from what precedes the held-out values.
+
+    Raises ModelError for a series too short for the horizon.
+    """
+    series = [_trim(np.asarray(y, dtype=np.float64)) for y in series]
+    for i, y in enumerate(series):
+        if len(y) < horizon + SHORTEST_WARM_UP + QUARTERS:
+            raise ModelError(
+                f"series {i + 1} has {len(y)} values: at least {horizon + SHORTEST_WARM_UP + QUARTERS} are needed for "
+                f"a horizon of {horizon}"
+            )
+    past = [y[:-horizon] for y in series]
+    periods = detect_periods(past) if period is None else np.full(len(series), period, dtype=np.int64)
+    naive = np.array([naive_error(y, int(s)) for y, s in zip(past, periods, strict=True)])
+    end = forecast_end(series, horizon, order, periods, naive)
+    rolling = roll(series, horizon, level, order, periods)
+    return ForecastReport(end, rolling, naive, periods)
+
+
+def forecast_end(
+    series: Sequence[Floats], horizon: int, order: Order | None, periods: NDArray[np.int64], naive: Floats
+) -> EndForecasts:
+    """Fit on all but the last `horizon` values, forecast those."""
+    past = [y[:-horizon] for y in series]
+    fits = estimate(past, order, period=periods.tolist())
+    bank = fits.bank()
+    times = max(len(y) for y in past)
+    aligned = np.full((times, len(past)), np.nan)  # to the right: a leading NaN is no gap
+    for i, y in enumerate(past):
+        aligned[times - len(y) :, i] = y
+    bank.filter(aligned)
+    mean = bank.forecast(horizon).mean
+    actual = np.stack([y[-horizon:] for y in series])
+    return EndForecasts(
+        mean, actual, fits, absolute_scaled_error(actual, mean, naive), symmetric_percentage_error(actual, mean)
+    )
+
+
+def roll(
+    series: Sequence[Floats], horizon: int, level: float, order: Order | None, periods: NDArray[np.int64]
+) -> Rolling:
+    """Fit on the first quarter of each series, then forecast every later value before taking it, 1 .. horizon ahead."""
+    n = len(series)
+    starts = [
+        min(max(len(y) // 4, SHORTEST_WARM_UP, 3 * int(s)), len(y) // 2) for y, s in zip(series, periods, strict=True)
+    ]
+    fits = estimate([y[:w] for y, w in zip(series, starts, strict=True)], order, period=periods.tolist())
+    model = CalibratedBank(fits.bank(), horizon, level)
+    longest = max(starts)
+    warm = np.full((longest, n), np.nan)
+    for i, (y, w) in enumerate(zip(series, starts, strict=True)):
+        warm[longest - w :, i] = y[:w]
+    model.warm_up(warm, np.arange(n))
+    steps = np.array([len(y) - w for y, w in zip(series, starts, strict=True)])
+    total = int(steps.max())
+    covered = np.full((total, n, horizon), np.nan)
+    lower, upper, actual = (np.full((total, n), np.nan) for _ in range(3))
+    width, counted = np.zeros(n), np.zeros(n)
+    spent, updates = 0, 0
+    for t in range(total):
+        rows = np.flatnonzero(steps > t)
+        y = np.array([series[i][starts[i] + t] for i in rows.tolist()])
+        _, intervals = model.forecast(rows)
+        lower[t, rows], upper[t, rows], actual[t, rows] = intervals.lower[:, 0], intervals.upper[:, 0], y
+        wide = (intervals.upper - intervals.lower).mean(axis=1)
+        finite = np.isfinite(wide)
+        width[rows[finite]] += wide[finite]
+        counted[rows[finite]] += 1
+        before = time.perf_counter_ns()
+        covered[t, rows] = model.step(y, rows).covered
+        if t >= UNTIMED_STEPS:
+            spent += time.perf_counter_ns() - before
+            updates += len(rows)
+    return Rolling(
+        [covered[: steps[i], i] for i in range(n)],
+        [lower[: steps[i], i] for i in range(n)],
+        [upper[: steps[i], i] for i in range(n)],
+        [actual[: steps[i], i] for i in range(n)],
+        width / np.maximum(counted, 1),
+        spent / max(updates, 1),
+    )
+
+
+def _trim(y: Floats) -> Floats:
+    """Without the missing values at both ends."""
+    seen = np.flatnonzero(np.isfinite(y))
+    return y[seen[0] : seen[-1] + 1] if len(seen) else y[:0]
