@@ -6,6 +6,7 @@ be in use. Each question's choice set is its answer and the best items of every 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from tsrec_models.evaluation.protocols import Split
+from tsrec_models.evaluation.ranking import ScoringRecommender
 from tsrec_models.evaluation.ranking_metrics import reciprocal_gain
 from tsrec_models.evaluation.ranking_models import Recipe, Task
 from tsrec_models.sequence.blend import Blend
@@ -29,6 +31,10 @@ _QUESTIONS = 6000
 
 #: Scores held at once.
 _CELLS = 8_000_000
+
+#: Share of the time for preparing members. The rest is for the weights, and for networks to learn the validation events:
+#: without that a network falls behind the counts, which learn them in a second, and the weights no longer fit.
+_PREPARING_SHARE = 0.7
 
 #: Pull of the common weights to equal ones, and of the gates' own weights to zero. The first only breaks ties between
 #: members that say the same; the second makes a gate's own weight cost what a gain of a hundredth in log-likelihood is.
@@ -140,6 +146,16 @@ def fit_weights(choices: Choices, start: NDArray[np.float64]) -> NDArray[np.floa
     return weights
 
 
+def _each(
+    members: dict[str, Recipe], task: Task, do: Callable[[Recipe, Task], ScoringRecommender]
+) -> list[ScoringRecommender]:
+    """What `do` makes of every member, the time that is left shared out evenly among those to come."""
+    models = []
+    for left, recipe in zip(range(len(members), 0, -1), members.values(), strict=True):
+        models.append(do(recipe, task.hurried(1.0 / left)))
+    return models
+
+
 @dataclass
 class BlendRecipe:
     """Members prepared one by one, weights learned on the validation questions, members finished."""
@@ -149,20 +165,19 @@ class BlendRecipe:
     notes: list[str] = field(default_factory=list, init=False)
 
     def prepare(self, task: Task) -> Blend:
-        left = len(self.members)
-        models = []
-        for recipe in self.members.values():
-            models.append(recipe.prepare(task.hurried(0.8 / left)))
-            left -= 1
+        models = _each(self.members, task.hurried(_PREPARING_SHARE), lambda recipe, own: recipe.prepare(own))
         blend = Blend(models, None, np.bincount(task.validation.train.items, minlength=task.split.log.n_items))
         choices = choice_sets(blend, task.validation.sample(_QUESTIONS, task.seed))
         self.weights = blend.weights = self._choose(choices, blend.weights)
         return blend
 
     def finish(self, task: Task) -> Blend:
-        models = [recipe.finish(task) for recipe in self.members.values()]
+        models = _each(self.members, task, lambda recipe, own: recipe.finish(own))
         support = np.bincount(task.split.train.items, minlength=task.split.log.n_items)
         return Blend(models, self.weights, support)
+
+    def _notes_of_members(self) -> list[str]:
+        return [f"{name}: {note}" for name, recipe in self.members.items() for note in getattr(recipe, "notes", [])]
 
     def _choose(self, choices: Choices, start: NDArray[np.float64]) -> NDArray[np.float64]:
         """Learned weights, unless cross-validation says that a member alone, or equal weights, do better."""
@@ -177,7 +192,9 @@ class BlendRecipe:
             [choices.select(~half).ndcg(fit_weights(choices.select(half), start)) for half in (first, ~first)]
         )
         figures["blend, cross-validated"] = float(learned.mean())
-        self.notes = [f"validation ndcg@20 {value:.4f} {name}" for name, value in figures.items()]
+        self.notes = self._notes_of_members() + [
+            f"validation ndcg@20 {value:.4f} {name}" for name, value in figures.items()
+        ]
         best = max(rivals, key=lambda name: figures[name])
         if figures[best] > figures["blend, cross-validated"]:
             self.notes.append(f"kept {best}: the learned weights do not do better")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,14 @@ class NeuralRecipe:
     def finish(self, task: Task) -> ScoringRecommender:
         if self.trainer is None:
             raise RuntimeError("finish before prepare")
-        self.trainer.refit(task.split.train, task.deadline)
+        if self._has_time(task):
+            self.trainer.refit(task.split.train, task.deadline)
         finished: ScoringRecommender = self.trainer.recommender()
         return finished
+
+    def _has_time(self, task: Task) -> bool:
+        """Whether an epoch may end in time: a few steps of a new optimizer would only disturb what was learned."""
+        if task.deadline is None or self.trainer is None:
+            return True
+        progress = self.trainer.progress
+        return task.deadline - time.monotonic() > progress.seconds / max(1, progress.epoch)
