@@ -32,8 +32,8 @@ _QUESTIONS = 6000
 #: Scores held at once.
 _CELLS = 8_000_000
 
-#: Share of the time for preparing members. The rest is for the weights, and for networks to learn the validation events:
-#: without that a network falls behind the counts, which learn them in a second, and the weights no longer fit.
+#: Share of the time for preparing members. The rest is for the weights, and for networks to learn the validation
+#: events: without that a network falls behind the counts, which learn them in a second, and the weights no longer fit.
 _PREPARING_SHARE = 0.7
 
 #: Pull of the common weights to equal ones, and of the gates' own weights to zero. The first only breaks ties between

@@ -37,7 +37,7 @@ class NeuralRecipe:
         if self.trainer is None:
             return []
         figures = " ".join(f"{name} {value:.4f}" for name, value in self.trainer.progress.best.items())
-        return [f"{self.kind}: best epoch {self.trainer.progress.best_epoch}, {figures}"]
+        return [f"best epoch {self.trainer.progress.best_epoch}, {figures}"]
 
     def prepare(self, task: Task) -> ScoringRecommender:
         # torch loads only for those who train
