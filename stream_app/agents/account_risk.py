@@ -13,6 +13,7 @@ from stream_app.state.table import Table
 from topics.columns import encode_columns
 from topics.events import Trade
 from tsrec_models.risk.surveillance import Settings, Trades
+from tsrec_models.risk.surveillance_settings import ACCOUNT_KINDS
 
 __all__ = ["CHANNEL", "AccountRisk", "Rekey"]
 
@@ -85,6 +86,8 @@ class AccountRisk:
             state.account_numbers.name, state.symbol_numbers.name, f"{batch.records.topic}:{batch.partition}"
         )
         newest = int(np.argmax(trades.ts))
+        # Of prices and sizes of a market, the agent of `trades` speaks: it sees all of them, in order.
+        named = [signal for signal in named if signal.kind in ACCOUNT_KINDS]
         self.alerts.take(batch, CHANNEL, named, (float(trades.ts[newest]), batch.source(newest)))
 
     def partition(self, number: int) -> PartitionAccounts:
