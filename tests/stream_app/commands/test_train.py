@@ -1,0 +1,81 @@
+"""`tsrec train` on a file: an artifact, and one JSON line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from stream_app.commands.train import command
+from stream_app.errors import UsageError
+from tsrec_models.artifacts import load_artifact
+from tsrec_models.base import ModelError
+
+QUICK = ["--set", "width=8", "--set", "epochs=2", "--set", "layers=1", "--set", "hidden=8"]
+
+
+@pytest.fixture
+def clicks(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "clicks.csv"
+    rows = [
+        f"u{user},sku{(start + step) % 12},{1_700_000_000 + 1000 * step}"
+        for user in range(40)
+        for start in [int(rng.integers(12))]
+        for step in range(int(rng.integers(3, 9)))
+    ]
+    path.write_text("\n".join(["user_id,item_id,ts", *rows]))
+    return path
+
+
+def test_training_writes_an_artifact_and_prints_its_metrics(clicks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    result = CliRunner().invoke(
+        command, [str(clicks), "--out", str(out), "--model", "gru", *QUICK], catch_exceptions=False
+    )
+    last = json.loads(result.stdout.splitlines()[-1])
+    artifact = load_artifact(out, device="cpu")
+    assert last["version"] == artifact.manifest.version
+    assert (last["users"], last["items"]) == (40, 12)
+    assert last["test"] == artifact.manifest.metrics["test"]
+    assert 0 <= last["validation"]["ndcg@10"] <= 1
+    assert artifact.manifest.settings["width"] == 8
+    assert set(artifact.item_ids) == {f"sku{i}" for i in range(12)}
+    history = np.array([artifact.item_ids.index("sku3")])
+    ids, _ = artifact.model.topk(artifact.model.encode([history]), 3)
+    assert (ids >= 0).all()
+
+
+def test_a_search_uses_settings_it_tried(clicks: Path, tmp_path: Path) -> None:
+    arguments = [str(clicks), "--out", str(tmp_path / "m"), "--search", "random", "--max-minutes", "0.05", *QUICK]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert "ndcg@10" in json.loads(result.stdout.splitlines()[-1])["test"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "depth=3"], "not NAME=VALUE"),
+        (["--set", "width=wide"], "width needs int"),
+        (["--set", "refit=maybe"], "true or false"),
+        (["--columns", "user=u"], "not one of user_id=COLUMN"),
+    ],
+)
+def test_a_mistake_is_explained(clicks: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        CliRunner().invoke(command, [str(clicks), "--out", str(tmp_path / "m"), *arguments], catch_exceptions=False)
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("who,what\n1,2\n")
+    with pytest.raises(ModelError, match="no column user_id"):
+        CliRunner().invoke(command, [str(tmp_path / "bad.csv"), "--out", str(tmp_path / "m")], catch_exceptions=False)
+
+
+def test_too_short_a_log_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "short.csv").write_text("user_id,item_id\n1,2\n1,3\n")
+    with pytest.raises(UsageError, match="three events"):
+        CliRunner().invoke(command, [str(tmp_path / "short.csv"), "--out", str(tmp_path / "m")], catch_exceptions=False)
