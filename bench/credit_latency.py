@@ -24,20 +24,23 @@ def main() -> None:
     data = read_applications(DATA, "creditability")
     scorer = CreditScorer.fit(data.table, data.is_bad)
     rows = [{name: column[i] for name, column in data.table.items()} for i in range(200)]
-    took = []
+    took, cpu = [], []
     for row in rows:
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         scorer.score(row)
         took.append(time.perf_counter() - begin)
+        cpu.append(time.process_time() - begin_cpu)
     begin = time.perf_counter()
     scorer.predict(data.table)
     many = (time.perf_counter() - begin) / len(data.is_bad)
     p50, p99 = np.quantile(took, [0.5, 0.99]) * 1e3
-    print(
-        json.dumps(
-            {"score_ms_p50": round(p50, 3), "score_ms_p99": round(p99, 3), "batch_us_a_row": round(many * 1e6, 1)}
-        )
-    )
+    line = {
+        "score_ms_p50": round(p50, 3),
+        "score_ms_p99": round(p99, 3),
+        "score_cpu_ms_p50": round(float(np.median(cpu)) * 1e3, 3),
+        "batch_us_a_row": round(many * 1e6, 1),
+    }
+    print(json.dumps(line))
 
 
 if __name__ == "__main__":

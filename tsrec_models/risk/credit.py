@@ -23,7 +23,7 @@ from tsrec_models.risk.credit_encoding import CreditError, Encoder
 
 __all__ = ["CreditScore", "CreditScorer", "PointsScale", "stratified_folds"]
 
-FOLDS, BAGS, MAX_TREES, PATIENCE = 5, 4, 600, 50
+FOLDS, BAGS, MAX_TREES = 5, 6, 500
 RIDGES = (3.0, 10.0, 30.0)
 #: From so many rows on, deeper trees pay.
 LARGE = 5_000
@@ -108,26 +108,29 @@ class CreditScorer:
         trees, linear = encoder.encode(table)
         fold = stratified_folds(is_bad, FOLDS, seed)
         y = is_bad.astype(np.float64)
-        tree_margin, sizes = np.empty(len(y)), []
+        losses = np.zeros(MAX_TREES)
+        grown = []
         linear_margin = np.empty((len(RIDGES), len(y)))
         for k in range(FOLDS):
             inside, out = fold != k, fold == k
-            booster = _boost(trees[inside], y[inside], encoder.signs, seed + k, held=(trees[out], y[out]))
-            tree_margin[out] = booster.predict(trees[out], raw_score=True, num_threads=1)
-            sizes.append(booster.best_iteration)
+            curve: dict[str, Any] = {}
+            grown.append(_boost(trees[inside], y[inside], encoder.signs, seed + k, held=(trees[out], y[out], curve)))
+            losses += np.array(curve["held"]["binary_logloss"]) * np.mean(out)
             for j, ridge in enumerate(RIDGES):
                 linear_margin[j, out] = _with_one(linear[out]) @ _logistic(linear[inside], y[inside], ridge)
+        # One number of trees for all folds: each fold's own best would be fitted to its noise.
+        n_trees = int(np.argmin(losses)) + 1
+        tree_margin = np.empty(len(y))
+        for k, booster in enumerate(grown):
+            out = fold == k
+            tree_margin[out] = booster.predict(trees[out], raw_score=True, num_iteration=n_trees, num_threads=1)
         best = int(np.argmin([_log_loss(m, y) for m in linear_margin]))
-        shares = np.linspace(0, 1, 11)
-        blends = [(1 - w) * tree_margin + w * linear_margin[best] for w in shares]
-        chosen = int(np.argmin([_log_loss(m, y) for m in blends]))
-        # Each fold's trees saw a fifth less; the final ones see all.
-        n_trees = max(10, round(float(np.mean(sizes)) * 1.1))
+        blend = _blend(tree_margin, linear_margin[best], y)
+        margin = (1 - blend) * tree_margin + blend * linear_margin[best]
         boosters = [_boost(trees, y, encoder.signs, seed + 100 + b, n_trees=n_trees) for b in range(BAGS)]
-        calibration = Platt.fit(blends[chosen], is_bad)
-        threshold = _best_threshold(calibration.apply(blends[chosen]), is_bad)
+        calibration = Platt.fit(margin, is_bad)
+        threshold = _best_threshold(calibration.apply(margin), is_bad)
         weights = _logistic(linear, y, RIDGES[best])
-        blend = float(shares[chosen])
         return cls(encoder, boosters, weights, blend, calibration, linear.mean(axis=0), threshold, scale)
 
     def predict(self, table: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
@@ -212,9 +215,9 @@ def _boost(
     signs: Sequence[int],
     seed: int,
     n_trees: int = MAX_TREES,
-    held: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    held: tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]] | None = None,
 ) -> Any:
-    """A booster of `n_trees`, or of as many as are best on `held`."""
+    """A booster of `n_trees`; the loss after each of them on `held` (x, y) goes into its dict."""
     lightgbm = _lightgbm()
     large = len(y) >= LARGE
     params = {
@@ -227,6 +230,8 @@ def _boost(
         "bagging_fraction": 0.7,
         "bagging_freq": 1,
         "monotone_constraints": list(signs),
+        # The basic method forbids more than the constraint asks for.
+        "monotone_constraints_method": "advanced",
         "seed": seed,
         "verbosity": -1,
         "num_threads": 1,
@@ -238,7 +243,8 @@ def _boost(
     if held is None:
         return lightgbm.train(params, train, n_trees)
     check = lightgbm.Dataset(held[0], held[1], reference=train)
-    return lightgbm.train(params, train, n_trees, [check], callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)])
+    record = lightgbm.record_evaluation(held[2])
+    return lightgbm.train(params, train, n_trees, [check], ["held"], callbacks=[record])
 
 
 def _with_one(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -262,8 +268,21 @@ def _logistic(x: NDArray[np.float64], y: NDArray[np.float64], ridge: float) -> N
     return w
 
 
+def _losses(margin: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.logaddexp(0, margin) - y * margin)
+
+
 def _log_loss(margin: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    return float(np.mean(np.logaddexp(0, margin) - y * margin))
+    return float(np.mean(_losses(margin, y)))
+
+
+def _blend(trees: NDArray[np.float64], linear: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Weight of the linear model: of those that no standard error tells from the best, the one nearest to a half."""
+    shares = np.linspace(0, 1, 21)
+    losses = np.array([_losses((1 - w) * trees + w * linear, y) for w in shares])
+    apart = losses - losses[int(np.argmin(losses.mean(axis=1)))]
+    good = apart.mean(axis=1) <= apart.std(axis=1) / math.sqrt(len(y))
+    return float(min(shares[good], key=lambda w: abs(w - 0.5)))
 
 
 def _best_threshold(p: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> float:
