@@ -28,6 +28,8 @@ from tsrec_models.risk.surveillance_state import Table, accounts, grow, pack, po
 __all__ = ["Settings", "SignalBatch", "Surveillance", "Trades"]
 
 _OUT_CAPACITY = 4096
+#: The year 5138: beyond it a time is in another unit, and would end all windows of its symbol for good.
+_LAST_TS = 1e11
 
 
 class Surveillance:
@@ -55,7 +57,10 @@ class Surveillance:
         self.accounts["group"][rows] = rows.min()
 
     def update(self, trades: Trades) -> SignalBatch:
-        """Take a micro-batch; return its signals. Raises SurveillanceError for columns that do not fit together."""
+        """Take a micro-batch; return its signals. Raises SurveillanceError for columns that do not fit together.
+
+        A trade whose amount of money no number holds (from 1e300 on) is passed over: it would end every sum it enters.
+        """
         self._check(trades)
         self._make_room(trades.account, trades.symbol)
         outs = []
@@ -96,6 +101,8 @@ class Surveillance:
                 raise SurveillanceError(f"trades: column {name} has values that are not finite; send them away before")
         if n and not (trades.price.min() > 0 and trades.quantity.min() > 0):
             raise SurveillanceError("trades: prices and quantities must be positive; the direction stands in `side`")
+        if n and np.abs(trades.ts).max() >= _LAST_TS:
+            raise SurveillanceError(f"trades: ts {trades.ts.max():g} is no time in epoch seconds; is it milliseconds?")
         if n and trades.symbol.min() < 0:
             raise SurveillanceError("trades: a negative symbol row")
 

@@ -21,6 +21,8 @@ __all__ = ["CURSOR", "N_ACCOUNTS", "N_POSITIONS", "SINCE_MARK", "run"]
 #: Places in `meta`: rows of accounts and of positions in use, trades since the last sweep, where a sweep is (-1: none).
 N_ACCOUNTS, N_POSITIONS, SINCE_MARK, CURSOR = 0, 1, 2, 3
 _TRADE_LIMIT = 3
+#: An amount of money beyond this would end every sum it enters.
+_MOST = 1e300
 #: A sweep costs a pass over all accounts and their positions: not before an eighth as many trades have come.
 _SWEEP_SHARE = 8
 
@@ -131,6 +133,9 @@ def run(
                 return i
         if i == n or not has_room(out):
             return i
+        if not price[i] * quantity[i] < _MOST:
+            i += 1
+            continue
         a, s = account[i], symbol[i]
         price_move(p, sym, s, side[i], price[i], ts[i], source[i], i, out)
         large(p, sym, s, side[i], price[i], quantity[i], ts[i], source[i], i, out)

@@ -332,6 +332,7 @@ def test_trades_without_account_or_side_are_fine() -> None:
         ((0, 0, 1, 1.0, 0.0, 1e6), "positive"),
         ((0, 0, 1, float("nan"), 1.0, 1e6), "finite"),
         ((0, -1, 1, 1.0, 1.0, 1e6), "symbol"),
+        ((0, 0, 1, 1.0, 1.0, 1.7e12), "milliseconds"),
     ],
 )
 def test_columns_that_make_no_sense_are_refused(row: tuple, why: str) -> None:
@@ -343,6 +344,18 @@ def test_columns_that_make_no_sense_are_refused(row: tuple, why: str) -> None:
 def test_settings_that_cannot_work_are_refused(bad: dict) -> None:
     with pytest.raises(SurveillanceError):
         Settings(**bad)
+
+
+def test_amounts_at_the_edge_of_what_numbers_hold_are_fine() -> None:
+    rows = [
+        (0, 0, 1 - 2 * (k % 2), p, q, 1e6 + k)
+        for k, (p, q) in enumerate([(1e-300, 1e-5), (1e150, 1e149), (1e200, 1e200)] * 40)
+    ]
+    watch = Surveillance()
+    watch.update(trades(rows))
+    assert np.isfinite(watch.accounts[0]["wash_score"])
+    assert np.isfinite(watch.symbols[0]["spike_var"])
+    assert np.isfinite(watch.accounts[0]["realised"] + watch.accounts[0]["unrealised"])
 
 
 def test_more_signals_than_the_buffer_holds_are_all_there() -> None:
