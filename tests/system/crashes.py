@@ -12,7 +12,7 @@ from tests.system.counting import Clicks, Verdict, judge
 from tests.system.kafka_io import create_topics, end_offsets, produce, read_all
 from tests.system.workers import ROOT, WorkerProcess
 
-__all__ = ["CrashResult", "run_crashes", "standard_job", "wait_for_outputs"]
+__all__ = ["CrashResult", "run_crashes", "settled", "standard_job", "wait_for_outputs"]
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,28 @@ def standard_job(
 
 
 async def wait_for_outputs(bootstrap: str, output: str, n: int, timeout_s: float) -> int:
-    """Until the committed end of `output` is at least `n` and has not moved for two seconds; its end."""
+    """Until the committed end of `output` is at least `n` and has not moved for a second; its end."""
     deadline = time.monotonic() + timeout_s
     last, since = -1, time.monotonic()
     while time.monotonic() < deadline:
         end = sum((await end_offsets(bootstrap, output)).values())
         if end != last:
             last, since = end, time.monotonic()
-        elif end >= n and time.monotonic() - since > 2.0:
+        elif end >= n and time.monotonic() - since > 1.0:
             break
         await asyncio.sleep(0.25)
     return last
+
+
+async def settled(bootstrap: str, output: str, clicks: Clicks, timeout_s: float = 60.0) -> Verdict:
+    """Outputs against the truth, as soon as none is missing and another second has passed (or the time is up)."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        verdict = judge(clicks.truth, await read_all(bootstrap, output))
+        if not verdict.missing or time.monotonic() > deadline:
+            await asyncio.sleep(1.0)
+            return judge(clicks.truth, await read_all(bootstrap, output))
+        await asyncio.sleep(0.5)
 
 
 async def run_crashes(
@@ -92,7 +103,7 @@ async def run_crashes(
         await asyncio.sleep(2.0)
         flowing = False
         await asyncio.gather(*tasks)
-        await wait_for_outputs(bootstrap, output, sum(clicks.truth.values()), settle_s)
+        await settled(bootstrap, output, clicks, settle_s)
         for worker in workers:
             await asyncio.to_thread(worker.terminate, 30.0)
         verdict = judge(clicks.truth, await read_all(bootstrap, output))

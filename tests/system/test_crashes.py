@@ -18,7 +18,7 @@ async def test_nothing_is_missing_or_wrong_after_kills_and_under_exactly_once_no
     kafka: Kafka, tmp_path: Path, guarantee: str
 ) -> None:
     result = await run_crashes(
-        kafka.bootstrap, tmp_path, guarantee, name=guarantee[:2], kills=3, rate=1000, users=2000,
+        kafka.bootstrap, tmp_path, guarantee, name=guarantee[:2], kills=2, rate=1000, users=2000,
         draw=random.Random(guarantee), pause_s=(2.0, 5.0),
     )  # fmt: skip
     assert (result.verdict.missing, result.verdict.wrong) == (0, 0), result

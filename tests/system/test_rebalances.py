@@ -10,7 +10,7 @@ import pytest
 from tests.system.brokers import Kafka
 from tests.system.conftest import SESSION_TIMEOUT_S, Start
 from tests.system.counting import Clicks, judge
-from tests.system.crashes import wait_for_outputs
+from tests.system.crashes import settled
 from tests.system.kafka_io import create_topics, produce, read_all
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka]
@@ -35,7 +35,7 @@ async def test_a_worker_joins_and_another_leaves_while_input_flows(kafka: Kafka,
     await asyncio.sleep(2.0)
     assert await asyncio.to_thread(first.terminate) == 0
     await feeding
-    await wait_for_outputs(kafka.bootstrap, output, sum(clicks.truth.values()), 60)
+    await settled(kafka.bootstrap, output, clicks)
     assert await asyncio.to_thread(second.terminate) == 0
     verdict = judge(clicks.truth, await read_all(kafka.bootstrap, output))
     assert (verdict.missing, verdict.repeated, verdict.wrong) == (0, 0, 0), verdict
@@ -57,7 +57,7 @@ async def test_a_worker_paused_beyond_its_session_is_kept_from_writing(
     await _feed(kafka.bootstrap, topic, clicks, 2)
     zombie.signal(signal.SIGCONT)
     await _feed(kafka.bootstrap, topic, clicks, float(SESSION_TIMEOUT_S))
-    await wait_for_outputs(kafka.bootstrap, output, sum(clicks.truth.values()), 60)
+    await settled(kafka.bootstrap, output, clicks)
     # Whoever has the rows now, has the right ones.
     other.kill()
     if zombie.alive:
@@ -67,7 +67,7 @@ async def test_a_worker_paused_beyond_its_session_is_kept_from_writing(
         assert "Fenced" in zombie.log()
     heir = start("standard", kafka.bootstrap, worker="heir", GUARANTEE=guarantee)
     await _feed(kafka.bootstrap, topic, clicks, 1)
-    await wait_for_outputs(kafka.bootstrap, output, sum(clicks.truth.values()), 60)
+    await settled(kafka.bootstrap, output, clicks)
     assert await asyncio.to_thread(heir.terminate) == 0
     verdict = judge(clicks.truth, await read_all(kafka.bootstrap, output))
     assert (verdict.missing, verdict.wrong) == (0, 0), verdict
@@ -90,7 +90,7 @@ async def test_workers_go_on_by_themselves_when_the_broker_was_away(
     await asyncio.sleep(1.0)
     await asyncio.to_thread(own_kafka.start)
     await _feed(own_kafka.bootstrap, topic, clicks, 1.5)
-    await wait_for_outputs(own_kafka.bootstrap, output, sum(clicks.truth.values()), 60)
+    await settled(own_kafka.bootstrap, output, clicks)
     assert await asyncio.to_thread(worker.terminate) == 0
     verdict = judge(clicks.truth, await read_all(own_kafka.bootstrap, output))
     assert (verdict.missing, verdict.wrong) == (0, 0), verdict
