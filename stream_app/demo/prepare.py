@@ -1,5 +1,10 @@
 """Make the demo's data from the public files: `python -m stream_app.demo.prepare RETAIL_FOLDER TRADES_CSV TRAIN_OUT`.
 
+The weights in data/model were made from TRAIN_OUT by
+
+    tsrec train TRAIN_OUT --model gru --no-test --max-minutes 40 --seed 1 --set loss=sampled --set negatives=1024 \\
+        --out stream_app/demo/data/model
+
 Purchases: UCI Online Retail II (2009-12 to 2010-11) and Online Retail (2010-12 to 2011-12), CC BY 4.0. What lies before
 REPLAY_FROM goes to TRAIN_OUT (user_id, item_id, ts), for `tsrec train`; the rest is shipped and replayed.
 Trades: Binance, from the hftbacktest examples, MIT.
