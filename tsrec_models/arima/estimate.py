@@ -48,6 +48,19 @@ class Estimates:
     def __len__(self) -> int:
         return len(self.orders)
 
+    def take(self, rows: Ints) -> Estimates:
+        """The estimates of some series."""
+        return Estimates(*(getattr(self, f.name)[rows] for f in fields(Estimates)))
+
+    def alike(self) -> list[Ints]:
+        """Positions of the series that fit one bank well: those without a season, and those of each period.
+
+        A bank is as wide as its widest series, so that one seasonal series would slow all others down.
+        """
+        seasonal = (self.orders[:, 3:6] > 0).any(axis=1)
+        period = np.where(seasonal, self.orders[:, 6], 1)
+        return [np.flatnonzero(period == one) for one in np.unique(period)]
+
     def order(self, i: int) -> Order:
         """Order of series `i`."""
         p, d, q, P, D, Q, s, mean = (int(v) for v in self.orders[i])
