@@ -27,8 +27,6 @@ Ints = NDArray[np.int64]
 # coverage of such windows is off by .027 (root mean square) at 0.1, .018 at 0.2, .014 at 0.3; normal intervals widen by
 # 2 % from 0.1 to 0.3.
 RATE = 0.3
-    0.2  # step of q after a miss; q is about 2 at a level of 0.9. Doubling it from 0.1 widened normal intervals by 1 %
-)
 VOLATILITY_WEIGHT = 0.04  # of a new score in m: a memory of some 25 values
 COVERAGE_WEIGHT = 0.005  # of a new hit or miss in the rolling coverage: a memory of some 200 values
 MEAN_ABSOLUTE_NORMAL = math.sqrt(2.0 / math.pi)
