@@ -108,7 +108,9 @@ def price_move(p: Any, sym: Table, s: int, side: int, price: float, ts: float, s
 
 @njit(cache=True)
 def _tail_bin(amount: float) -> int:
-    return min(TAIL_BINS - 1, max(0, math.floor(4 * math.log2(amount)) + TAIL_BINS // 2))
+    # Bounded before it becomes an integer: an amount may be infinite.
+    place = min(float(TAIL_BINS // 2), 4 * math.log2(amount))
+    return min(TAIL_BINS - 1, max(0, math.floor(place) + TAIL_BINS // 2))
 
 
 @njit(cache=True)

@@ -149,8 +149,8 @@ def test_figures_come_near_to_what_can_be_known() -> None:
 def test_german_credit_reaches_what_is_known_of_it() -> None:
     data = read_applications(GERMAN, "creditability")
     assert (data.bad_value, int(data.is_bad.sum()), len(data.table)) == ("bad", 300, 20)
-    figures = cross_validate(data)
-    assert figures.auc > 0.78
+    figures = cross_validate(data, folds=2)  # half the rows to learn from: five folds are for the command
+    assert figures.auc > 0.75
     assert figures.calibration_error < 0.05
 
 

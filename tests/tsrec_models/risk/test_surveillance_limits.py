@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tsrec_models.risk.surveillance import Settings, SignalBatch, Surveillance, Trades
 from tsrec_models.risk.surveillance_settings import KINDS
+from tsrec_models.risk.surveillance_state import TAIL_BINS
+from tsrec_models.risk.surveillance_symbols import _tail_bin
 
 #: Low limits, so that a few hundred random trades cross them all.
 LOW = Settings(
@@ -219,3 +221,8 @@ def test_an_order_counts_by_the_sum_of_its_fills() -> None:
     values = [v for _, _, v in found(watch.update(trades(fills)), "large_trade")]
     assert values
     assert all(b >= 2 * a for a, b in itertools.pairwise(values))
+
+
+@pytest.mark.parametrize("amount", [math.inf, 1e308, 1.0, 1e-300])
+def test_the_bin_of_an_order_is_one_of_the_tail(amount: float) -> None:
+    assert 0 <= _tail_bin(amount) < TAIL_BINS
