@@ -14,7 +14,7 @@ __all__ = ["command"]
 @click.option("--seconds", type=click.FloatRange(0), default=0, help="End after this long; 0: until Ctrl-C.")
 @click.option("--rate", type=click.FloatRange(1), default=300.0, show_default=True, help="Shop events a second.")
 @click.option(
-    "--speed", type=click.FloatRange(0.1), default=10.0, show_default=True,
+    "--speed", type=click.FloatRange(0.1), default=5.0, show_default=True,
     help="Trades so many times as fast as they happened.",
 )  # fmt: skip
 def command(seconds: float, rate: float, speed: float) -> None:
