@@ -3,7 +3,8 @@
 Bins are a quarter of an octave wide, from 2**-8 to 2**16 of the unit given, so the error of a rank is what falls into
 one bin. The p-value is (weight at or above + 1) / (total + 1), exact for exchangeable values up to that error,
 which is on the careful side; beyond all that was ever seen it goes on falling as a Pareto tail with the index of the
-largest two per cent (Hill 1975), never faster than one nat a bin. Old weight fades, so that a lasting change becomes the new usual.
+largest two per cent (Hill 1975), never faster than one nat a bin. Old weight fades, so that a lasting change becomes
+the new usual.
 """
 
 from __future__ import annotations
