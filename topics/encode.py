@@ -181,7 +181,8 @@ def _encoded(values: Any) -> list[bytes | None]:
     return [value.encode() if isinstance(value, str) else value for value in values]
 
 
-def _field_type(type_: type[Any], name: str) -> Any:
+@lru_cache(maxsize=1024)
+def _field_type(type_: Any, name: str) -> Any:
     return next(field.type for field in msgspec.structs.fields(type_) if field.name == name)
 
 
