@@ -120,6 +120,7 @@ def _web_service(app: Processor, settings: Settings, ready: asyncio.Event) -> ty
 def _topic(app: Processor, settings: Settings, catalog: Catalog, name: str) -> BatchTopic:
     mine = inputs_of(settings).get(name)
     declared = catalog[name]
+    app.topic_configs[declared.kafka_name] = declared.config()
     dialect = dialect_of(settings, declared)
     return app.batch_topic(
         declared.kafka_name, declared.type, partitions=declared.partitions, dialect=dialect,
