@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tsrec_models.base import ModelError
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.intervals import N_BUCKETS
 from tsrec_models.sequence.training_settings import Settings
@@ -35,6 +36,7 @@ class SequenceNetwork(nn.Module):
         self.query_time = nn.Embedding(N_BUCKETS, width) if with_times else None
         if self.query_time is not None:
             nn.init.zeros_(self.query_time.weight)
+        self.wait_head = nn.Linear(width, 1) if with_times and settings.wait_loss > 0 else None
         self.input_drop = nn.Dropout(settings.input_dropout)
         self.output_drop = nn.Dropout(settings.dropout)
 
@@ -57,6 +59,13 @@ class SequenceNetwork(nn.Module):
         if self.log_scale is not None:
             query = functional.normalize(query, dim=-1) * self.log_scale.exp()
         return query
+
+    def log_wait(self, outputs: Tensor) -> Tensor:
+        """log(1 + seconds to the next event) [...] foretold at outputs [..., at least width]."""
+        if self.wait_head is None:
+            raise ModelError("waits are not foretold: train with wait_loss above 0 on a log with times")
+        result: Tensor = self.wait_head(outputs[..., : self.settings.width]).squeeze(-1)
+        return result
 
     def output_vectors(self, items: Tensor | None = None) -> Tensor:
         """Vectors [n, width] that queries are multiplied with, of `items` [n] or of all."""

@@ -150,6 +150,18 @@ class NeuralRecommender:
         scores: NDArray[np.float32] = self._query(state, at) @ self._vectors
         return scores
 
+    def expected_wait(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Seconds until each user's next event, foretold at the last one: [batch] (a median, not a mean).
+
+        Raises:
+            ModelError: the model was not trained to foretell them (`wait_loss`).
+        """
+        self._check_state(state)
+        with torch.inference_mode():
+            log_wait = self.device.get(self.network.log_wait(self.device.put(self.outputs_at(state, None))))
+        seconds: NDArray[np.float32] = np.maximum(np.expm1(log_wait), 0.0).astype(np.float32)
+        return seconds
+
     def topk(
         self,
         state: NDArray[np.float32],

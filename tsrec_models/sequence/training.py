@@ -26,7 +26,7 @@ from tsrec_models.sequence.sampling import NegativeSampler
 from tsrec_models.sequence.training_batches import Batch, training_batches
 from tsrec_models.sequence.training_checkpoint import Progress, load_checkpoint, save_checkpoint
 from tsrec_models.sequence.training_holdout import Holdout, leave_last_out, validate
-from tsrec_models.sequence.training_loss import full_softmax, sampled_softmax
+from tsrec_models.sequence.training_loss import full_softmax, sampled_softmax, squared_error
 from tsrec_models.sequence.training_report import TrainingView
 from tsrec_models.sequence.training_settings import Settings
 
@@ -43,7 +43,7 @@ _CLIP_NORM = 5.0
 
 #: Share of the best run's epochs that the final pass over train and validation events takes, and its learning rate.
 _REFIT_SHARE = 0.25
-_REFIT_LR = 0.3
+_REFIT_LR = 0.15
 
 #: Similar items that may stand in for an item.
 _SUBSTITUTES = 5
@@ -184,7 +184,7 @@ class Trainer:
         epochs = max(1, round(_REFIT_SHARE * self.progress.best_epoch))
         self.optimizer = self._optimizer()
         for epoch in range(epochs):
-            scale = _REFIT_LR * self.progress.lr_scale * (1.0 - epoch / epochs)
+            scale = _REFIT_LR * (1.0 - epoch / epochs)
             self._epoch(log, self.settings.epochs + epoch, scale, deadline)
             if deadline is not None and time.monotonic() > deadline:
                 break
@@ -215,8 +215,8 @@ class Trainer:
         """One pass over the log; the mean loss. Its randomness depends on seed and epoch alone, so a run can resume."""
         rng = np.random.default_rng([self.seed, epoch])
         torch.manual_seed(int(rng.integers(1 << 62)))
-        settings = self.settings
-        self.network.train()
+        settings, network = self.settings, self.network
+        network.train()
         total, count = 0.0, 0
         batches = training_batches(
             log,
@@ -231,7 +231,11 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * warm * lr_scale
             with self.device.precision():
-                loss = self._loss(batch, rng)
+                outputs, valid = self._outputs(batch)
+                loss = self._loss(batch, outputs, valid, rng)
+                if network.wait_head is not None and batch.log_waits is not None:
+                    waits = self.device.put(batch.log_waits)[valid]
+                    loss = loss + settings.wait_loss * squared_error(network.log_wait(outputs), waits)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
@@ -245,14 +249,20 @@ class Trainer:
         self.network.eval()
         return total / max(1, count)
 
-    def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def _outputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The network's outputs where there is a target [positions, width], and where that is [batch, length]."""
+        put = self.device.put
+        times = None if batch.times is None else put(batch.times)
+        outputs, valid = self.network(put(batch.items), put(batch.buckets), times), put(batch.valid)
+        return outputs[valid], valid
+
+    def _loss(self, batch: Batch, outputs: Tensor, valid: Tensor, rng: np.random.Generator) -> Tensor:
+        """Softmax loss of the next items."""
         network, put = self.network, self.device.put
-        outputs = network(put(batch.items), put(batch.buckets), None if batch.times is None else put(batch.times))
-        valid = put(batch.valid)
         # Half of the batches are asked without a time, as a request without one will be.
         timed = self.with_times and rng.random() < 0.5
         query_buckets = put(batch.query_buckets)[valid] if timed else None
-        queries = network.query(outputs[valid], query_buckets)
+        queries = network.query(outputs, query_buckets)
         targets = put(batch.targets)[valid]
         if self.sampler is None:
             return full_softmax(

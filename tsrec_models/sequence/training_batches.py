@@ -23,7 +23,8 @@ class Batch:
     """Inputs and their next events, padded on the right.
 
     items, buckets (interval before each event), targets, query_buckets (interval after it): int64 [batch, length];
-    times: float64 [batch, length] epoch seconds, or None; valid: bool [batch, length], where there is a target.
+    valid: bool [batch, length], where there is a target. times: float64 [batch, length] epoch seconds, and log_waits:
+    float32 [batch, length] log(1 + seconds to the next event), or None.
     """
 
     items: NDArray[np.int64]
@@ -32,6 +33,7 @@ class Batch:
     query_buckets: NDArray[np.int64]
     valid: NDArray[np.bool_]
     times: NDArray[np.float64] | None = None
+    log_waits: NDArray[np.float32] | None = None
 
 
 def cut_windows(
@@ -108,14 +110,15 @@ def _collate(
     inputs = corrupt_inputs(items[:, :-1], augmentation, log.n_items, rng)
     buckets = np.full(inputs.shape, NO_INTERVAL, np.int64)
     query_buckets = buckets
-    times = None
+    times = log_waits = None
     if with_times:
         times = log.times[at]
         query_buckets = interval_buckets(np.diff(times, axis=1))
+        log_waits = np.log1p(np.maximum(np.diff(times, axis=1), 0.0)).astype(np.float32)
         times = times[:, :-1]
         # A window's first event keeps its true interval where the history goes on before it.
         before = np.maximum(starts - 1, 0)
         has_before = (starts > 0) & (log.users[before] == log.users[starts])
         first = interval_buckets(np.where(has_before, log.times[starts] - log.times[before], np.nan))
         buckets = np.concatenate([first[:, None], query_buckets[:, :-1]], axis=1)
-    return Batch(inputs, buckets, items[:, 1:], query_buckets, inside[:, 1:], times)
+    return Batch(inputs, buckets, items[:, 1:], query_buckets, inside[:, 1:], times, log_waits)

@@ -25,6 +25,7 @@ class Settings:
     Objective:
         loss: `full` softmax, `sampled` softmax, or `auto` (full up to `full_softmax_items` items).
         negatives: shared by a batch. logq: correct sampled logits by their proposal probability.
+        wait_loss: weight of the squared error of log(1 + seconds to the next event), foretold beside the item; 0: not.
     Optimisation:
         optimizer `adamw` or `sgd`, lr, warmup_steps, epochs (at most), patience (validations without gain),
         batch_events, max_length (longer histories are cut into windows of it), seed.
@@ -49,6 +50,7 @@ class Settings:
     full_softmax_items: int = 20_000
     negatives: int = 1024
     logq: bool = True
+    wait_loss: float = 0.0
 
     optimizer: str = "adamw"
     lr: float = 2e-3
@@ -79,6 +81,7 @@ class Settings:
         _check(self.init in ("ppmi", "random"), "init must be ppmi or random")
         _check(self.batch_events > 1 and self.negatives > 0, "batch_events must exceed 1, negatives must be positive")
         _check(self.epochs > 0 and self.patience > 0 and self.lr > 0, "epochs, patience and lr must be positive")
+        _check(self.wait_loss >= 0, "wait_loss must not be negative")
         for name in ("dropout", "input_dropout", "crop", "mask", "reorder", "substitute"):
             _check(0.0 <= getattr(self, name) < 1.0, f"{name} must be in [0, 1)")
 

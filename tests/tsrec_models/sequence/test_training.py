@@ -40,6 +40,22 @@ def test_a_certain_next_item_is_learned(changes: dict[str, Any]) -> None:
     assert validate(model, test)["ndcg@10"] > 0.9
 
 
+def test_waits_are_foretold_where_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(80), 8)
+    items = rng.integers(0, 2, len(users))  # after item 0 a user waits a minute, after item 1 a day
+    waits = np.where(items == 0, 60.0, 86400.0)
+    log = Log.from_arrays(users, items, 1.7e9 + np.cumsum(waits) - waits, n_items=2)
+    settings = replace(SMALL, wait_loss=1.0, epochs=25, patience=25)
+    model = fit(log, model=GRU, settings=settings, device="cpu", validation=None)
+    short, long = model.expected_wait(model.encode([np.array([0]), np.array([1])]))
+    assert 20 < short < 200
+    assert 30_000 < long < 250_000
+    silent = fit(log, model=GRU, settings=replace(SMALL, epochs=1), device="cpu")
+    with pytest.raises(ModelError, match="wait_loss"):
+        silent.expected_wait(silent.initial_state(1))
+
+
 def test_sgd_learns_too() -> None:
     train, test = leave_last_out(cycle_log())
     model = fit(train, model=LRU, settings=replace(SMALL, optimizer="sgd", lr=0.5, l2=0.0, epochs=25), device="cpu")
