@@ -29,6 +29,10 @@ __all__ = ["Application", "build"]
 #: last of them does not wait long for the first.
 MICRO_BATCH = 1024
 
+#: Trades that an agent takes at once: nobody waits for a single trade's answer, and a batch costs the same whatever it
+#: holds. Trades by account are watched one by one, and would hold up the event loop.
+TRADES_BATCH = 4096
+
 #: Half-life of what trends: long enough that a quiet night does not empty it.
 TRENDING_HALF_LIFE_S = 3 * DAY_S
 
@@ -125,5 +129,5 @@ def _topic(app: Processor, settings: Settings, catalog: Catalog, name: str) -> B
     return app.batch_topic(
         declared.kafka_name, declared.type, partitions=declared.partitions, dialect=dialect,
         lateness_s=mine.lateness_s if mine is not None and name != "items" else None,
-        tombstones=declared.cleanup == "compact", max_records=MICRO_BATCH,
+        tombstones=declared.cleanup == "compact", max_records=TRADES_BATCH if name == "trades" else MICRO_BATCH,
     )  # fmt: skip

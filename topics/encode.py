@@ -139,7 +139,7 @@ def _prepare(type_: type[Any], member: _Member, value: Any, n: int) -> _Column:
         return _Column(member._replace(kind="constant"), member.null, None, null_room)
     if isinstance(value, (str, int, float, bool)):
         try:
-            fitting = msgspec.convert(value, _field_type(type_, member.field))
+            fitting = msgspec.convert(value, _field_type(type_, member.field))  # type: ignore[arg-type]
         except msgspec.ValidationError as error:
             raise ContractViolation(f"{where}: {error}") from None
         text = member.name.tobytes() + msgspec.json.encode(fitting)
