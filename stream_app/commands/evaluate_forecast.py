@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "draw", "read_columns"]
 
 MISSING = {"", "na", "nan", "null", "none"}
+DELIMITERS = ",;\t"
 LISTED = 20  # series listed one by one before the last line
 DRAWN = 4  # series in the picture
 
@@ -43,8 +45,18 @@ def command(
     """
     order = parse_order(order_text) if order_text else None
     names, columns = read_columns(path)
-    from tsrec_models.evaluation.forecast import evaluate_forecasts
+    from tsrec_models.evaluation.forecast import evaluate_forecasts, shortest
 
+    lengths = [int(np.ptp(np.flatnonzero(np.isfinite(values)))) + 1 for values in columns]
+    long = [i for i, length in enumerate(lengths) if length >= shortest(horizon)]
+    if not long:
+        raise UsageError(
+            f"{path}: the longest series has {max(lengths)} values, a horizon of {horizon} needs {shortest(horizon)}"
+        )
+    if len(long) < len(columns):
+        left_out = [name for i, name in enumerate(names) if i not in set(long)]
+        click.echo(f"left out, too short for the horizon: {', '.join(left_out)}")
+    names, columns = [names[i] for i in long], [columns[i] for i in long]
     if order is not None and period is None:
         period = order.s
     report = evaluate_forecasts(columns, horizon, level, order, period)
@@ -82,7 +94,9 @@ def read_columns(path: Path) -> tuple[list[str], list[NDArray[np.float64]]]:
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
-            table = [row for row in csv.reader(lines) if row]
+            first = lines.readline()
+            delimiter = max(DELIMITERS, key=first.count)
+            table = [row for row in csv.reader(itertools.chain([first], lines), delimiter=delimiter) if row]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a CSV file ({error})") from error
     if len(table) < 2:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tsrec_models.arima.horizon import horizon
 from tsrec_models.arima.kernels import step, steps
 from tsrec_models.arima.layout import STEADY, Layout
+from tsrec_models.arima.order import Order
 from tsrec_models.arima.parameters import Coefficients, pack_parameters, start_states
 from tsrec_models.arima.rounds import rounds
 from tsrec_models.base import Forecast, ModelError
@@ -97,6 +98,21 @@ class ArimaBank:
     def parameter_width(self) -> int:
         """Columns of a row of parameters."""
         return self.layout.parameter_width
+
+    def fit(self, series: Sequence[Floats], order: Order | None = None, period: int = 1) -> None:
+        """Estimate every series' parameters from its past [n_i] (see `estimate`) and filter that past.
+
+        Raises ModelError where an order comes out wider than the layout; `refit.widest_layout` holds every one.
+        """
+        from tsrec_models.arima.estimate import estimate  # which makes banks itself
+
+        if len(series) != self.n_series:
+            raise ModelError(f"{len(series)} series for a bank of {self.n_series}")
+        self.set_parameters(self._all, estimate(series, order, period=period).pack(self.layout))
+        past = np.full((max(len(y) for y in series), self.n_series), np.nan)
+        for i, y in enumerate(series):
+            past[len(past) - len(y) :, i] = y
+        self.filter(past)
 
     def resize(self, n_series: int) -> None:
         """Grow or shrink; new series start with the first series' original parameters and no history."""

@@ -17,7 +17,7 @@ from tsrec_models.arima.season import detect_periods
 from tsrec_models.base import ModelError
 from tsrec_models.evaluation.forecast_errors import absolute_scaled_error, naive_error, symmetric_percentage_error
 
-__all__ = ["EndForecasts", "ForecastReport", "Rolling", "evaluate_forecasts", "forecast_end", "roll"]
+__all__ = ["EndForecasts", "ForecastReport", "Rolling", "evaluate_forecasts", "forecast_end", "roll", "shortest"]
 
 Floats = NDArray[np.float64]
 
@@ -95,10 +95,10 @@ class ForecastReport:
     def figures(self) -> dict[str, object]:
         """The numbers, by name. `width` is in units of the naive error that also scales MASE."""
         return {
-            "mase": float(np.nanmean(self.end.mase)),
-            "smape": float(np.nanmean(self.end.smape)),
+            "mase": _mean(self.end.mase),
+            "smape": _mean(self.end.smape),
             "coverage": self.rolling.coverage(),
-            "width": float(np.nanmean(self.rolling.width / self.naive)),
+            "width": _mean(self.rolling.width / self.naive),
             "update_ns": self.end.update_ns,
             "step_ns": self.rolling.step_ns,
             "coverage_quarters": self.rolling.coverage_quarters(),
@@ -106,6 +106,11 @@ class ForecastReport:
             "series": len(self.naive),
             "values": int(sum(len(a) for a in self.rolling.actual)),
         }
+
+
+def shortest(horizon: int) -> int:
+    """Values a series needs, from its first to its last one seen, to be evaluated at that horizon."""
+    return horizon + SHORTEST_WARM_UP + QUARTERS
 
 
 def evaluate_forecasts(
@@ -124,10 +129,9 @@ def evaluate_forecasts(
     """
     series = [_trim(np.asarray(y, dtype=np.float64)) for y in series]
     for i, y in enumerate(series):
-        if len(y) < horizon + SHORTEST_WARM_UP + QUARTERS:
+        if len(y) < shortest(horizon):
             raise ModelError(
-                f"series {i + 1} has {len(y)} values: at least {horizon + SHORTEST_WARM_UP + QUARTERS} are needed for "
-                f"a horizon of {horizon}"
+                f"series {i + 1} has {len(y)} values: a horizon of {horizon} needs at least {shortest(horizon)}"
             )
     past = [y[:-horizon] for y in series]
     periods = detect_periods(past) if period is None else np.full(len(series), period, dtype=np.int64)
@@ -229,6 +233,12 @@ def _roll_bank(fits: Estimates, series: Sequence[Floats], starts: Sequence[int],
         width / np.maximum(counted, 1),
         spent / max(updates, 1),
     )
+
+
+def _mean(values: Floats) -> float:
+    """Mean of what there is; NaN where no series has a figure (a flat past scales nothing)."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _trim(y: Floats) -> Floats:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tsrec_models.arima import ArimaBank, Coefficients, Layout, Order, bank
-from tsrec_models.base import ModelError
+from tsrec_models.arima.refit import widest_layout
+from tsrec_models.base import Forecaster, ModelError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from classics import CLASSICS, classic, coefficients_of, plausible, sarimax, with_gaps
@@ -218,3 +219,14 @@ def test_mistakes_are_told(call, says):
 
 def test_the_example_of_the_bank_runs():
     assert doctest.testmod(bank).failed == 0
+
+
+def test_a_fitted_bank_stands_at_the_end_of_its_past():
+    y = [walks(80, 1, seed=1)[:, 0], walks(60, 1, seed=2)[:, 0]]
+    bank = ArimaBank.of([Coefficients(Order(0, 1, 0), np.ones(1))], n_series=2, layout=widest_layout())
+    assert isinstance(bank, Forecaster)
+    bank.fit(y)
+    assert (bank.parameters()[:, bank.layout.lags + 2 * bank.layout.r] != 1.0).all()
+    assert np.abs(bank.forecast(1).mean[:, 0] - [y[0][-1], y[1][-1]]).max() < 2.0
+    with pytest.raises(ModelError, match="3 series for a bank of 2"):
+        bank.fit([*y, y[0]])

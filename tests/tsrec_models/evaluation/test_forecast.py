@@ -115,3 +115,29 @@ def test_row_numbers_and_times_are_not_series(tmp_path):
     names, values = read_columns(write(tmp_path / "r.csv", columns))
     assert names == ["y"]
     np.testing.assert_array_equal(values[0], np.arange(1.0, 10.0))
+
+
+def test_short_and_flat_columns_do_not_stop_the_others(tmp_path):
+    gappy = [f"{v:.4f}" for v in triple(150, 4)]
+    gappy[40:44] = [""] * 4
+    columns = {"gappy": gappy, "flat": ["5"] * 150, "short": ["1", "2", "3"]}
+    result = run(write(tmp_path / "mixed.csv", columns), "--period", 1)
+    assert result.exit_code == 0, result.output
+    assert "left out, too short for the horizon: short" in result.output
+    figures = json.loads(result.output.splitlines()[-1])
+    assert figures["series"] == 2
+    assert figures["mase"] > 0
+    alone = run(write(tmp_path / "flat.csv", {"flat": ["5"] * 150}), "--period", 1)
+    assert json.loads(alone.output.splitlines()[-1])["mase"] is None
+    short = run(write(tmp_path / "short.csv", {"y": ["1", "2", "3"]}))
+    assert isinstance(short.exception, UsageError)
+    assert "the longest series has 3 values" in str(short.exception)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_delimiter_is_that_of_the_header(tmp_path, delimiter):
+    path = tmp_path / "d.csv"
+    path.write_text(f"a{delimiter}b\n1.5{delimiter}2\n3{delimiter}4\n")
+    names, columns = read_columns(path)
+    assert names == ["a", "b"]
+    np.testing.assert_array_equal(columns[0], [1.5, 3.0])
