@@ -23,7 +23,7 @@ __all__ = ["AdaptiveIntervals", "Intervals"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Step of q after a miss; q is about 2 at a level of 0.9. Chosen on simulated series whose scale jumps every 100 values:
+# Step of q after a miss; q is about 2 at a level of 0.9. On simulated series whose scale jumps every 100 values the
 # coverage of such windows is off by .027 (root mean square) at 0.1, .018 at 0.2, .014 at 0.3; normal intervals widen by
 # 2 % from 0.1 to 0.3.
 RATE = 0.3
