@@ -17,13 +17,24 @@ from numba import njit
 __all__ = ["BINS", "WIDTH"]
 
 BINS = 96
-#: Bins, total weight, weight of the next value.
-WIDTH = BINS + 2
-_TOTAL, _ONE = BINS, BINS + 1
+#: A tree of partial sums over the bins (Fenwick 1994: seven additions read or write a rank), total weight, weight of
+#: the next value, and the highest bin ever used plus one.
+WIDTH = BINS + 3
+_TOTAL, _ONE, _TOP = BINS, BINS + 1, BINS + 2
 _LOWEST, _PER_OCTAVE = 8.0, 4.0
 _TAIL_SHARE, _TAIL_LEAST = 0.02, 8.0  # values the Pareto tail is fitted to: at least eight, or its index is noise
 _PRIOR_WEIGHT, _PRIOR_EXCESS, _LEAST_EXCESS = 2.0, 2.0, 1.0  # mean excess in bins: half an octave, before data speaks
 _RENORMALISE = 1e100
+
+
+@njit(cache=True)
+def _below(state, row, at, bin_):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Weight in the bins before `bin_`."""
+    total, node = 0.0, bin_
+    while node > 0:
+        total += state[row, at + node - 1]
+        node &= node - 1
+    return total
 
 
 @njit(cache=True)
@@ -35,37 +46,35 @@ def surprise(state, row, at, magnitude):  # type: ignore[no-untyped-def]  # prag
     total, one = state[row, at + _TOTAL], state[row, at + _ONE]
     if total <= 0.0:
         return 0.0, bin_
-    above = 0.0
-    for j in range(bin_ + 1, BINS):
-        above += state[row, at + j]
-    # Values in the same bin are taken to lie evenly in it.
-    above += state[row, at + bin_] * (1.0 - (position - bin_))
-    result = -math.log(min((above + one) / (total + one), 1.0))
-    if above > 0.0:
-        return result, bin_
+    top = int(state[row, at + _TOP]) - 1
+    if bin_ <= top:
+        # Values in the same bin are taken to lie evenly in it.
+        share = position - bin_
+        below = (1.0 - share) * _below(state, row, at, bin_) + share * _below(state, row, at, bin_ + 1)
+        return -math.log(min((max(total - below, 0.0) + one) / (total + one), 1.0)), bin_
     need = max(_TAIL_SHARE * total, _TAIL_LEAST * one)
-    weight, top, j = 0.0, -1, BINS - 1
-    while j >= 0 and weight < need:
-        weight += state[row, at + j]
-        if top < 0 and state[row, at + j] > 0.0:
-            top = j
-        j -= 1
-    if bin_ > top:
-        first, excess = j + 1, 0.0
-        for k in range(first, BINS):
-            excess += state[row, at + k] * (k - first + 0.5)
-        mean = (excess + _PRIOR_WEIGHT * _PRIOR_EXCESS * one) / (weight + _PRIOR_WEIGHT * one)
-        result += (position - top - 1.0) / max(mean, _LEAST_EXCESS)
-    return result, bin_
+    weight, excess, first = 0.0, 0.0, top + 1
+    while first > 0 and weight < need:
+        first -= 1
+        excess += weight  # what lies above is one bin further from the new start
+        here = _below(state, row, at, first + 1) - _below(state, row, at, first)
+        weight += here
+        excess += 0.5 * here
+    mean = (excess + _PRIOR_WEIGHT * _PRIOR_EXCESS * one) / (weight + _PRIOR_WEIGHT * one)
+    return math.log((total + one) / one) + (position - top - 1.0) / max(mean, _LEAST_EXCESS), bin_
 
 
 @njit(cache=True)
 def learn(state, row, at, bin_, growth):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add one value in `bin_`; weights of later values grow by `growth`, which is how earlier ones fade."""
     one = state[row, at + _ONE]
-    state[row, at + bin_] += one
+    node = bin_ + 1
+    while node <= BINS:
+        state[row, at + node - 1] += one
+        node += node & -node
     state[row, at + _TOTAL] += one
     state[row, at + _ONE] = one * growth
+    state[row, at + _TOP] = max(state[row, at + _TOP], bin_ + 1.0)
     if one > _RENORMALISE:
         for j in range(BINS + 1):
             state[row, at + j] /= one
