@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topics import wire
-from topics._plan import plan_of
+from topics.columns import decode_columns
 from topics.dialect import Dialect
 from topics.errors import ContractViolation, Reason, RecordError
 from topics.spans import Spans
@@ -55,7 +55,7 @@ class Structs:
 def is_columnar(type_: type[Any], dialect: Dialect | None) -> bool:
     """Whether columns can hold this struct."""
     try:
-        plan_of(type_, dialect)
+        decode_columns(type_, Spans.of([]), dialect)
     except ContractViolation:
         return False
     return True
