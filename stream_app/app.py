@@ -91,13 +91,14 @@ def build(settings: Settings) -> Application:
     trends = ItemTrends(item_table, items, RuleSettings(slots=SLOTS), TRENDING_HALF_LIFE_S)
     item_table.on_recover(trends.rebuild)
     app.checkpoint.before_cut.append(trends.write_back)
+    risk = risk_desk(app, topics, settings, metrics, inference)
     recommender = Recommender(
         users=users, trends=trends, items=items, output=topics["recommendations"], inference=inference,
-        metrics=metrics, settings=settings, catalog_ready=catalog_ready, model=model,
+        metrics=metrics, settings=settings, catalog_ready=catalog_ready, gate=risk.alerts.gate,
+        model=model,
     )  # fmt: skip
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
-    risk = risk_desk(app, topics, settings, metrics, inference)
     app.service(_catalog_service(app, topics["items"], items, catalog_ready))
     app.service(_web_service(app, settings, catalog_ready))
     return Application(app, settings, catalog, items, recommender, inference, metrics, risk)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -85,6 +87,8 @@ class Processor(faust.App):  # type: ignore[misc]
             "producer_max_batch_size": 128 << 10,
             "stream_wait_empty": True,
             "stream_recovery_delay": 0.0,
+            # Faust makes this folder at start; nothing of ours is in it, since state is in memory and in changelogs.
+            "datadir": Path(tempfile.gettempdir()) / f"tsrec-{id}",
             **options,
         }
         super().__init__(id, broker=brokers, **options)

@@ -14,6 +14,7 @@ from stream_app.agents.profiles import ACTIONS, CLICK, PURCHASE, RECENT, remembe
 from stream_app.agents.trends import ItemTrends, PartitionTrends
 from stream_app.batch import Batch, BatchTopic
 from stream_app.blending import RULES, Blended, blend
+from stream_app.gate import Gate
 from stream_app.inference import Inference, Ladder
 from stream_app.items import ItemIndex
 from stream_app.metrics import Metrics
@@ -51,6 +52,7 @@ class Recommender:
         metrics: Metrics,
         settings: Settings,
         catalog_ready: asyncio.Event,
+        gate: Gate,
         model: LiveModel | None = None,
     ) -> None:
         self.users = users
@@ -62,6 +64,7 @@ class Recommender:
         self.settings = settings
         self.ladder = Ladder(settings.ladder.rungs, settings.ladder.budget_ms / 1000.0, metrics)
         self.catalog_ready = catalog_ready
+        self.gate = gate
         self.model = model
         self._answered = np.array([action in settings.trigger.actions for action in ACTIONS])
         self._trending: tuple[NDArray[np.int64], NDArray[np.float32]] = (np.empty(0, np.int64), np.empty(0, np.float32))
@@ -196,9 +199,22 @@ class Recommender:
             allowed,
         )  # fmt: skip
         self.ladder.took(rung, len(answered), time.monotonic() - began)
-        keys, values, used = self._encode(batch, answered, lists, reasons, rung)
+        notes = self._withhold(batch, answered, lists)
+        keys, values, used = self._encode(batch, answered, lists, reasons, rung, notes)
         batch.send(self.output, keys, values)
         self.metrics.decided("recommendation", used, time.time() - batch.records.received_s)
+
+    def _withhold(self, batch: Batch, answered: NDArray[np.int64], lists: Blended) -> list[bytes | None]:
+        """Empty the lists of users under a critical alert; for each answer why, or None."""
+        notes: list[bytes | None] = [None] * len(answered)
+        if not len(self.gate):
+            return notes
+        for i, user in enumerate(batch.columns.user_id.take(answered).tolist()):
+            why = self.gate.withheld((user or b"").decode("utf-8", "replace"))
+            if why is not None:
+                notes[i] = f"withheld: {why}".encode()
+                lists.items[i] = -1
+        return notes
 
     def _lists(
         self,
@@ -239,7 +255,13 @@ class Recommender:
         return self._trending
 
     def _encode(
-        self, batch: Batch, answered: NDArray[np.int64], lists: Blended, causes: NDArray[np.int64], rung: str
+        self,
+        batch: Batch,
+        answered: NDArray[np.int64],
+        lists: Blended,
+        causes: NDArray[np.int64],
+        rung: str,
+        notes: list[bytes | None],
     ) -> tuple[Spans, Spans, dict[str, int]]:
         """Keys and values of the answers, and how many came of which rung."""
         users = batch.columns.user_id.take(answered)
@@ -267,6 +289,7 @@ class Recommender:
             event_ts=batch.columns.ts[answered],
             produced_ts=time.time(),
             source=Spans.of([source + b"%d" % offset for offset in offsets]),
+            note=Spans.of(notes),
         )
         trending = int(by_rung.sum())
         return users, answers, {rung: len(answered) - trending, "trending": trending}

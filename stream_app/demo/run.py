@@ -87,8 +87,8 @@ def _start_worker(settings: Settings, folder: Path) -> subprocess.Popen[bytes]:
         TSREC_SESSION_TIMEOUT_S=str(settings.session_timeout_s),
         TSREC_CLICKS__LATENESS_S=str(LATENESS_S),
         TSREC_PURCHASES__LATENESS_S=str(LATENESS_S),
-        # Ten minutes of trades: bars of five seconds, or there would be nothing to forecast from.
-        TSREC_MARKET__BAR_S="5",
+        # Ten minutes of trades: bars of two seconds, or there would be nothing to forecast from.
+        TSREC_MARKET__BAR_S="2",
         # One machine plays broker, worker, shop and market.
         TSREC_LADDER__BUDGET_MS="200",
     )

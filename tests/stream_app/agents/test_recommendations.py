@@ -96,6 +96,22 @@ async def test_purchases_are_answered_and_remembered_as_such(make_app: Make) -> 
     assert known["purchases_28d"]
 
 
+async def test_a_user_under_a_critical_alert_gets_no_promotions_and_the_decision_says_why(make_app: Make) -> None:
+    app = make_app()
+    await send(app, sessions(40))
+    app.recommender.gate.set(("account", 0), "wash_trade", "mallory", "a1")
+    held, free = await send(app, [Click("mallory", "a0", 50_000.0), Click("u", "a0", 50_001.0)], offset=1000)
+    assert held.items == []
+    assert held.note is not None
+    assert "wash_trade" in held.note
+    assert len(free.items) > 0
+    assert free.note is None
+    app.recommender.gate.set(("account", 0), "wash_trade", "mallory", None)
+    (again,) = await send(app, [Click("mallory", "a1", 50_002.0)], offset=1002)
+    assert len(again.items) > 0
+    assert again.note is None
+
+
 async def test_a_user_is_answered_once_in_the_interval(make_app: Make) -> None:
     app = make_app(trigger={"min_interval_s": 60.0})
     events = [Click("u", "a", 0.0), Click("u", "b", 30.0), Click("v", "a", 31.0), Click("u", "c", 61.0)]
