@@ -46,6 +46,9 @@ PRIORS: dict[str, NDArray[np.float64]] = {
 }
 
 
+_OUTSIDE = 1e10  # where the variance would not revert, as a number the optimiser can stand
+
+
 @njit(cache=True)
 def _loss(z, sigma, dof, constant):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Minus the log density of a return of residual `z` (unit variance) and volatility `sigma`."""
@@ -133,9 +136,14 @@ def fit(model: str, returns: NDArray[np.float64], begin: NDArray[np.float64] | N
         raise ModelError("the returns do not vary: a price that stands still has no volatility to estimate")
     scratch = np.empty(len(returns) + 1)
 
+    best, least = centre, math.inf
+
     def objective(raw: NDArray[np.float64]) -> float:
-        loss = float(kernel(raw, returns, start, scratch))
-        return loss + 0.5 * float(np.sum((raw - centre) ** 2)) if math.isfinite(loss) else 1e10
+        nonlocal best, least
+        loss = float(kernel(raw, returns, start, scratch)) + 0.5 * float(np.sum((raw - centre) ** 2))
+        if loss < least:
+            best, least = raw.copy(), loss
+        return loss if math.isfinite(loss) else _OUTSIDE
 
     def gradient(raw: NDArray[np.float64]) -> NDArray[np.float64]:
         slopes = np.empty(len(raw))
@@ -144,12 +152,18 @@ def fit(model: str, returns: NDArray[np.float64], begin: NDArray[np.float64] | N
             up, down = raw.copy(), raw.copy()
             up[i] += step
             down[i] -= step
-            slopes[i] = (objective(up) - objective(down)) / (2.0 * step)
+            above, below = objective(up), objective(down)
+            if max(above, below) >= _OUTSIDE:  # at the edge of stationarity: the slope from the inner side
+                middle = objective(raw)
+                slopes[i] = (middle - below) / step if below < above else (above - middle) / step
+            else:
+                slopes[i] = (above - below) / (2.0 * step)
         return slopes
 
     first = centre if begin is None else begin
     iterations = 200 if begin is None else 40  # a refit starts next to its optimum
-    found = minimize(objective, first, jac=gradient, method="L-BFGS-B", options={"maxiter": iterations})
-    if not found.fun < 1e9:
+    minimize(objective, first, jac=gradient, method="L-BFGS-B", options={"maxiter": iterations})
+    # A line search that ran against the edge may end off its best point: what counts is the best point seen.
+    if not math.isfinite(least):
         raise ModelError(f"no {model} volatility model has a finite likelihood for these {len(returns)} returns")
-    return np.asarray(found.x, np.float64)
+    return best

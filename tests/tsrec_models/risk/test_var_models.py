@@ -128,3 +128,21 @@ def test_hits_come_as_often_as_they_should_on_a_simulated_market():
 def test_histories_that_cannot_be_tested_are_refused(arguments, message):
     with pytest.raises(ModelError, match=message):
         walk_forward(*arguments)
+
+
+def test_a_market_on_the_edge_of_stationarity_is_fitted_again_and_again():
+    """Volatility that never reverts pushes the persistence to its edge, where the optimiser cannot look."""
+    rng = np.random.default_rng(12)
+    returns = np.exp(np.cumsum(0.03 * rng.standard_normal(4000))) * rng.standard_t(3, 4000)
+    returns /= returns[:1000].std()
+    raw, start = None, float(np.var(returns[:1000]))
+    for end in range(1000, 4001, 250):
+        before = raw
+        raw = fit("gjr", returns[:end], raw)
+        start = float(np.var(returns[:end]))
+        loss = volatility("gjr", raw, returns[:end], start)[1]
+        assert math.isfinite(loss)
+        assert raw[2] ** 2 + 0.5 * raw[3] ** 2 + sigmoid(raw[4]) < 1.0
+        if before is not None:  # the prior may cost a little of the likelihood
+            prior = 0.5 * float(np.sum((raw - PRIORS["gjr"]) ** 2) - np.sum((before - PRIORS["gjr"]) ** 2))
+            assert loss + prior <= volatility("gjr", before, returns[:end], start)[1] + 1e-6
