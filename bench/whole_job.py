@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -31,18 +32,22 @@ from topics.catalog import Catalog
 from topics.spans import Spans
 
 
-def clicks(n: int, users: int, items: int, start_s: float, gap_s: float) -> tuple[Spans, Spans]:
-    """`n` clicks as keys and JSON values."""
+def clicks(
+    n: int, users: int, items: int, start_s: float, gap_s: float, model: str | None = None
+) -> tuple[Spans, Spans]:
+    """`n` clicks as keys and JSON values, of items that the model knows."""
+    names = json.loads((Path(model) / "items.json").read_text())[:items] if model else [f"i{i}" for i in range(items)]
+    ids = [name.encode() for name in names]
     draw = np.random.default_rng(7)
     user = (users ** draw.random(n)).astype(np.int64)
     taste = (user * 2_654_435_761) % items
     rank = np.minimum((draw.pareto(1.1, n) * 3).astype(np.int64), items - 1)
-    item = (taste + rank) % items
+    item = (taste + rank) % len(ids)
     ts = start_s + np.arange(n) * gap_s
     keys = [b"u%d" % u for u in user.tolist()]
     values = [
-        b'{"user_id":"u%d","item_id":"i%d","ts":%.3f}' % row
-        for row in zip(user.tolist(), item.tolist(), ts.tolist(), strict=True)
+        b'{"user_id":"u%d","item_id":"%b","ts":%.3f}' % (u, ids[i], t)
+        for u, i, t in zip(user.tolist(), item.tolist(), ts.tolist(), strict=True)
     ]
     return Spans.of(keys), Spans.of(values)
 
@@ -57,7 +62,7 @@ async def make_topics(bootstrap: str, catalog: Catalog) -> None:
 def start_worker(args: argparse.Namespace, prefix: str, budget_ms: float) -> subprocess.Popen[bytes]:
     env = dict(
         os.environ, TSREC_TOPIC_PREFIX=prefix, TSREC_GROUP=f"{prefix}worker", TSREC_BOOTSTRAP=args.bootstrap,
-        TSREC_LADDER__BUDGET_MS=str(budget_ms), TSREC_WEB_PORT="0", TSREC_LOG_LEVEL="WARNING",
+        TSREC_LADDER__BUDGET_MS=str(budget_ms), TSREC_WEB_PORT=str(args.web_port), TSREC_LOG_LEVEL="WARNING",
         TSREC_GUARANTEE=args.guarantee,
     )  # fmt: skip
     if args.model:
@@ -73,10 +78,11 @@ class Producer:
 
     async def send(self, keys: Spans, values: Spans) -> None:
         place = partitions_of(keys, self.partitions)
-        for p in range(self.partitions):
-            rows = np.flatnonzero(place == p)
-            for batch in build_batches(keys.take(rows), values.take(rows), max_bytes=128 << 10):
-                await (await self.producer.send_batch(batch, self.topic, partition=p))
+        await asyncio.gather(*(self._send_to(p, keys, values, place == p) for p in range(self.partitions)))
+
+    async def _send_to(self, p: int, keys: Spans, values: Spans, mask: np.ndarray) -> None:
+        for batch in build_batches(keys.take(mask), values.take(mask), max_bytes=128 << 10):
+            await (await self.producer.send_batch(batch, self.topic, partition=p))
 
 
 async def throughput(args: argparse.Namespace) -> None:
@@ -86,7 +92,9 @@ async def throughput(args: argparse.Namespace) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=args.bootstrap)
     await producer.start()
     sender = Producer(producer, catalog["clicks"].kafka_name, 4)
-    await sender.send(*clicks(args.events, args.users, args.items, time.time() - args.events * 0.002, 0.002))
+    await sender.send(
+        *clicks(args.events, args.users, args.items, time.time() - args.events * 0.002, 0.002, args.model)
+    )
     worker = start_worker(args, prefix, 3_600_000.0)
     process = psutil.Process(worker.pid)
     watcher = AIOKafkaConsumer(bootstrap_servers=args.bootstrap)
@@ -144,9 +152,10 @@ async def latency(args: argparse.Namespace) -> None:
     reader = asyncio.create_task(read())
     tick_s, n = 0.005, 0
     total = int(args.rate * (args.seconds + args.warmup))
-    keys, values = clicks(total, args.users, args.items, 0.0, 1.0)
+    keys, values = clicks(total, args.users, args.items, 0.0, 1.0, args.model)
     keys_list, values_list = keys.tolist(), values.tolist()
     began = None
+    sending: list[asyncio.Task[None]] = []
     # The first events wait until the worker is up; latency counts from the warm-up's end.
     while n < total and worker.poll() is None:
         now = time.time()
@@ -158,7 +167,7 @@ async def latency(args: argparse.Namespace) -> None:
                 (v or b"").replace(b'"ts":%d.000' % i, b'"ts":%.6f' % now)
                 for i, v in enumerate(values_list[n:due], start=n)
             ]
-            await sender.send(Spans.of(keys_list[n:due]), Spans.of(stamped))
+            sending.append(asyncio.create_task(sender.send(Spans.of(keys_list[n:due]), Spans.of(stamped))))
             n = due
             if not seen and n > args.rate * 2:
                 began, n_hold = None, n  # still starting: hold until the first answer
@@ -166,6 +175,7 @@ async def latency(args: argparse.Namespace) -> None:
                     await asyncio.sleep(0.2)
                 began = time.time() - n_hold / args.rate
         await asyncio.sleep(tick_s)
+    await asyncio.gather(*sending)
     await asyncio.sleep(3)
     reader.cancel()
     worker.send_signal(signal.SIGTERM)
@@ -194,5 +204,6 @@ if __name__ == "__main__":
     parser.add_argument("--warmup", type=float, default=10.0)
     parser.add_argument("--budget-ms", type=float, default=40.0)
     parser.add_argument("--limit", type=float, default=300.0)
+    parser.add_argument("--web-port", type=int, default=0, help="of the worker, to look at its metrics meanwhile")
     arguments = parser.parse_args()
     asyncio.run(throughput(arguments) if arguments.mode == "throughput" else latency(arguments))
