@@ -1,14 +1,15 @@
-"""What every test shares: where real data lies, and property tests without a stopwatch."""
+"""What every test shares: where real data lies, and property tests without a stopwatch, and the same in every CI run."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 #: Kernels are compiled at their first call, so the time of one example says nothing.
-settings.register_profile("tsrec", deadline=None)
+settings.register_profile("tsrec", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tsrec")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
