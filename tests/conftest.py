@@ -1,4 +1,4 @@
-"""What every test shares: where real data lies, and property tests without a stopwatch, and the same in every CI run."""
+"""What every test shares: real data, property tests without a stopwatch and the same in every CI run."""
 
 from __future__ import annotations
 
