@@ -85,7 +85,8 @@ class AlertBook:
             if entry is None:
                 continue
             deadline = self._deadline(entry)
-            if deadline > ts:
+            if deadline > due:
+                # Not yet, or after others: in the order of what is due, however long ago it was queued.
                 self._queue(entry)
             elif entry.phase == "pending":
                 out += self._open(entry, deadline, source)

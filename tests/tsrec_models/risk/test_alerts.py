@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tsrec_models.risk.alerts import FLOOD_KIND, AlertError, Rule, Signal, alert_id
@@ -245,6 +245,7 @@ def run(book: AlertBook, stream: list[Signal]) -> list:
 
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 200), cap=st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
+@example(seed=2761, cut=56, cap=1)
 def test_a_book_restored_from_its_rows_goes_on_as_if_nothing_had_happened(seed: int, cut: int, cap: int) -> None:
     stream = random_stream(seed, 200)
     limits = RateCap(per_kind=cap, total=2 * cap, critical=cap, window_s=60.0)
