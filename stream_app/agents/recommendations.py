@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream_app.agents.profiles import ACTIONS, CLICK, PURCHASE, RECENT, remember
+from stream_app.agents.profiles import ACTIONS, CLICK, PURCHASE, RING, remember
 from stream_app.agents.trends import ItemTrends, PartitionTrends
 from stream_app.batch import Batch, BatchTopic
 from stream_app.blending import RULES, Blended, blend
@@ -160,8 +160,7 @@ class Recommender:
         rows: NDArray[np.int64],
     ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]]]:
         """Histories of `stale` rows, oldest first, without the events of this batch, which stand in the ring by now."""
-        ring = next(feature for feature in shard.layout.columns.features if feature.name == "recent")
-        entries, lengths = ring.last(shard, stale)  # type: ignore[attr-defined]
+        entries, lengths = RING.last(shard, stale)
         in_batch = np.bincount(np.searchsorted(stale, rows[np.isin(rows, stale)]), minlength=len(stale))
         items = live.to_model(partition.to_indices(entries["item"].astype(np.int64)))
         histories, times = [], []
@@ -187,8 +186,7 @@ class Recommender:
         rungs = [rung for rung in self.ladder.rungs if rung != "neural" or hidden is not None]
         rung = self.ladder.choose(len(answered), batch.records.received_s, rungs)
         began = time.monotonic()
-        ring = next(feature for feature in shard.layout.columns.features if feature.name == "recent")
-        entries, _ = ring.last(shard, rows[answered], RECENT)  # type: ignore[attr-defined]
+        entries, _ = RING.last(shard, rows[answered])
         seen = partition.to_indices(entries["item"].astype(np.int64))
         recent_items = partition.to_indices(recent[answered])
         trending = self._trending_now()
