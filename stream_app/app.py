@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from faust.app.base import BootStrategy
+
 from stream_app.agents.profiles import DAY_S, profile_columns
 from stream_app.agents.recommendations import Recommender
 from stream_app.agents.trends import SLOTS, ItemTrends, trend_columns
@@ -19,7 +21,7 @@ from stream_app.models import LiveModel
 from stream_app.processor import Processor
 from stream_app.risk_app import RiskDesk, risk_desk
 from stream_app.settings import Settings
-from stream_app.web import WebServer
+from stream_app.web import WebContext, WebServer
 from topics.catalog import Catalog
 from tsrec_models.sequence.rules import RuleSettings
 
@@ -49,6 +51,7 @@ class Application:
     inference: Inference
     metrics: Metrics
     risk: RiskDesk
+    web: WebContext
 
 
 def build(settings: Settings) -> Application:
@@ -100,8 +103,9 @@ def build(settings: Settings) -> Application:
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
     app.service(_catalog_service(app, topics["items"], items, catalog_ready))
-    app.service(_web_service(app, settings, catalog_ready))
-    return Application(app, settings, catalog, items, recommender, inference, metrics, risk)
+    web = WebContext(app, settings, catalog, items, trends, recommender, inference, metrics, risk, catalog_ready)
+    app.boot_strategy = _Boot(app, web)
+    return Application(app, settings, catalog, items, recommender, inference, metrics, risk, web)
 
 
 def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready: asyncio.Event) -> type[CatalogReader]:
@@ -114,12 +118,15 @@ def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready:
     return Reader
 
 
-def _web_service(app: Processor, settings: Settings, ready: asyncio.Event) -> type[WebServer]:
-    class Server(WebServer):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(app, settings.web_host, settings.web_port, ready, **options)
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """Faust starts its own pages here, before the consumer; they show tables to everybody, ours is served instead."""
 
-    return Server
+    def __init__(self, app: Processor, context: WebContext) -> None:
+        super().__init__(app)
+        self._context = context
+
+    def web_server(self) -> list[WebServer]:
+        return [WebServer(self._context, loop=self.app.loop, beacon=self.app.beacon)]
 
 
 def _topic(app: Processor, settings: Settings, catalog: Catalog, name: str) -> BatchTopic:
