@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stream_app.errors import UsageError
@@ -76,6 +76,12 @@ class MarketRiskSettings(BaseModel):
     level: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.9, description="Coverage of the intervals.")
     warmup_bars: Annotated[int, Field(ge=20)] = Field(30, description="Bars before anything is forecast of a symbol.")
     refit_bars: Annotated[int, Field(ge=20)] = Field(500, description="Parameters are estimated anew so often.")
+    refit_delay_bars: Annotated[int, Field(ge=1)] = Field(
+        5, description="New parameters take effect so many bars after they were asked for."
+    )
+    refit_processes: Annotated[int, Field(ge=0)] = Field(
+        1, description="Processes that estimate parameters; 0: the worker does it itself."
+    )
     window_bars: Annotated[int, Field(ge=100)] = Field(500, description="Past bars that tail risk is read from.")
     alarms_per_day: Positive = Field(1.0, description="False alarms a symbol and day of innovations and losses.")
     min_move_bps: Seconds = Field(10.0, description="A bar that moved less, in basis points, alarms nobody.")
@@ -192,8 +198,26 @@ class Settings(BaseSettings):
     credit: CreditSettings = Field(default_factory=CreditSettings, description="Answers to applications for credit.")
 
     # Serving
-    web_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
+    web_host: str = Field(
+        "127.0.0.1", description="Address of the API, the live page and /metrics; outside loopback a token is needed."
+    )
     web_port: Annotated[int, Field(ge=0, le=65_535)] = Field(6066, description="Their port; 0: any free one.")
+    web_token: SecretStr | None = Field(None, description="Bearer token that every request must bring.")
+    web_token_file: Path | None = Field(None, description="File with that token, instead.")
+    web_tls_cert: Path | None = Field(None, description="Certificate chain (PEM); with it the server speaks TLS only.")
+    web_tls_key: Path | None = Field(None, description="Its private key (PEM).")
+    web_tls_ca: Path | None = Field(
+        None, description="Who signed the workers' certificates (PEM), for requests passed on; else the system's."
+    )
+    web_advertise: str | None = Field(
+        None, description="URL under which the other workers reach this one; else made of host and port."
+    )
+    web_rate: Seconds = Field(2000.0, description="Requests a second of one client address; 0: no limit.")
+    web_body_bytes: Annotated[int, Field(ge=1024)] = Field(64 << 10, description="Largest body of a request.")
+    web_timeout_s: Positive = Field(10.0, description="A request is received and answered in this time, or refused.")
+    web_connections: Annotated[int, Field(ge=2)] = Field(
+        512, description="Open connections at most; one client address has half of them at most."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Of the worker's log.")
 
     @classmethod
@@ -209,6 +233,10 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
 
 
+#: Names of settings whose values are never shown have one of these in them.
+_SECRET = ("token", "password", "secret")
+
+
 def load(**overrides: Any) -> Settings:
     """The settings, with `overrides` on top.
 
@@ -221,5 +249,7 @@ def load(**overrides: Any) -> Settings:
         lines = []
         for detail in error.errors():
             name = "__".join(str(part) for part in detail["loc"])
-            lines.append(f"setting TSREC_{name.upper()}: {detail['msg']} (it was {detail['input']!r})")
+            secret = any(word in name.lower() for word in _SECRET)
+            was = "not shown here" if secret else repr(detail["input"])
+            lines.append(f"setting TSREC_{name.upper()}: {detail['msg']} (it was {was})")
         raise UsageError("; ".join(lines)) from error

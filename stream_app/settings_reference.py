@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -29,6 +29,8 @@ def _type_name(annotation: Any) -> str:
     """A type as a person would say it."""
     if annotation is type(None):
         return "none"
+    if annotation is SecretStr:
+        return "text, never shown"
     if get_origin(annotation) is None:
         return str(getattr(annotation, "__name__", annotation))
     arguments = get_args(annotation)

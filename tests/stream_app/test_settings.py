@@ -37,3 +37,11 @@ def test_a_wrong_value_is_refused_with_the_setting_and_what_it_was(
     monkeypatch.setenv(f"TSREC_{name}", value)
     with pytest.raises(UsageError, match=f"TSREC_{name}.*{value}"):
         load()
+
+
+def test_a_secret_that_is_refused_is_not_shown() -> None:
+    with pytest.raises(UsageError) as raised:
+        load(web_token={"no": "ssh-hidden"})
+    assert "TSREC_WEB_TOKEN" in str(raised.value)
+    assert "ssh-hidden" not in str(raised.value)
+    assert "ssh-hidden" not in repr(load(web_token="ssh-hidden"))
