@@ -33,13 +33,15 @@ def blend(
     category: NDArray[np.int32],
     category_cap: int,
     k: int,
+    group: NDArray[np.int64] | None = None,
 ) -> Blended:
     """Merge candidates into lists of `k`.
 
     neural, rules: item indices and scores [n, candidates], -1-padded; neural scores are logits, rule scores weights.
     Each becomes a distribution over its own candidates, and the two are mixed by `neural_weight`. trending: indices
     and scores [t], the same for everyone, used where candidates run out. seen: indices [n, m] that never appear.
-    allowed: bool [items]. category: code of each item; at most `category_cap` items of one code (0: no cap).
+    allowed: bool [items], or [groups, items] with the `group` of each row [n]. category: code of each item; at most
+    `category_cap` items of one code (0: no cap).
     """
     n = len(seen)
     nothing = (np.full((n, 1), -1, np.int64), np.zeros((n, 1), np.float32))
@@ -48,16 +50,16 @@ def blend(
     weight = 0.0 if neural is None else 1.0 if rules is None else neural_weight
     out = Blended(np.full((n, k), -1, np.int64), np.zeros((n, k), np.float32), np.zeros((n, k), np.int8))
     _blend(
-        neural_ids, neural_scores, rule_ids, rule_scores, trending[0], trending[1], np.float32(weight), seen, allowed,
-        category, category_cap, *out,
+        neural_ids, neural_scores, rule_ids, rule_scores, trending[0], trending[1], np.float32(weight), seen,
+        np.atleast_2d(allowed), np.zeros(n, np.int64) if group is None else group, category, category_cap, *out,
     )  # fmt: skip
     return out
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _blend(  # type: ignore[no-untyped-def]
-    neural_ids, neural_scores, rule_ids, rule_scores, trend_ids, trend_scores, weight, seen, allowed, category, cap,
-    items, scores, sources,
+    neural_ids, neural_scores, rule_ids, rule_scores, trend_ids, trend_scores, weight, seen, masks, group, category,
+    cap, items, scores, sources,
 ):  # fmt: skip
     n, k = items.shape
     width = neural_ids.shape[1] + rule_ids.shape[1]
@@ -65,6 +67,7 @@ def _blend(  # type: ignore[no-untyped-def]
     value = np.empty(width, np.float32)
     source = np.empty(width, np.int8)
     for i in range(n):
+        allowed = masks[group[i]]
         size = 0
         total = np.float32(0.0)
         for j in range(neural_ids.shape[1]):
@@ -127,7 +130,7 @@ def _blend(  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
 def _may(item, chosen, filled, seen, allowed, category, cap):  # type: ignore[no-untyped-def]
     """Whether `item` may be added: for sale, not seen, not in the list, its category not full."""
-    if not allowed[item]:
+    if item >= len(allowed) or not allowed[item]:
         return False
     for j in range(len(seen)):
         if seen[j] == item:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from stream_app.metrics import Metrics
 
-__all__ = ["Inference", "Ladder"]
+__all__ = ["Inference", "Ladder", "Merged"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Q = TypeVar("Q", bound=Sized)
 
 #: Share of the newest measurement in the running estimate.
 _SMOOTHING = 0.2
@@ -35,6 +37,55 @@ class Inference:
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Merged(Generic[Q, T]):
+    """Calls that wait for the inference thread, made as one.
+
+    The calls of one turn of the loop go together, and so do those that come while the thread is busy: the busier it
+    is, the more a call carries, and the less a row costs. work: takes requests, gives for each what came of it or the
+    error that the caller shall see. max_rows: of a call, once it has more than one request.
+    """
+
+    def __init__(self, inference: Inference, work: Callable[[list[Q]], list[T | Exception]], max_rows: int) -> None:
+        self._inference = inference
+        self._work = work
+        self._max_rows = max_rows
+        self._waiting: deque[tuple[Q, asyncio.Future[T]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def ask(self, request: Q) -> T:
+        """What `work` makes of `request`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((request, future))
+        if self._running is None or self._running.done():
+            self._running = loop.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            taken, rows = [self._waiting.popleft()], 0
+            rows = len(taken[0][0])
+            while self._waiting and rows + len(self._waiting[0][0]) <= self._max_rows:
+                taken.append(self._waiting.popleft())
+                rows += len(taken[-1][0])
+            try:
+                results = await self._inference.run(self._work, [request for request, _ in taken])
+            except BaseException as error:
+                for _, future in taken:
+                    if not future.done():
+                        future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for (_, future), result in zip(taken, results, strict=True):
+                if future.done():  # whoever asked is gone
+                    continue
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
 
 
 class Ladder:

@@ -15,30 +15,34 @@ _NO_CATEGORY = -1
 
 
 class Texts:
-    """A text for each index, as spans over one growing buffer; a text that is set again leaves its old bytes behind."""
+    """A text for each index, as spans over one growing buffer; a text that is set again leaves its old bytes behind.
+
+    One thread sets, others may read: a span is put in place whole, after its bytes.
+    """
 
     def __init__(self) -> None:
         self._data = np.empty(4096, np.uint8)
         self._used = 0
-        self._start = np.full(1024, -1, np.int64)
-        self._end = np.full(1024, -1, np.int64)
+        self._spans = np.full((1024, 2), -1, np.int64)
 
     def set(self, i: int, text: bytes) -> None:
         """Set the text of index `i`."""
-        if i >= len(self._start):
-            more = np.full(max(i + 1, len(self._start) * 3 // 2) - len(self._start), -1, np.int64)
-            self._start, self._end = np.concatenate([self._start, more]), np.concatenate([self._end, more])
+        if i >= len(self._spans):
+            more = max(i + 1, len(self._spans) * 3 // 2) - len(self._spans)
+            self._spans = np.concatenate([self._spans, np.full((more, 2), -1, np.int64)])
         if self._used + len(text) > len(self._data):
             larger = np.empty(max(self._used + len(text), len(self._data) * 3 // 2), np.uint8)
             larger[: self._used] = self._data[: self._used]
             self._data = larger
         self._data[self._used : self._used + len(text)] = np.frombuffer(text, np.uint8)
-        self._start[i], self._end[i] = self._used, self._used + len(text)
+        self._spans[i] = (self._used, self._used + len(text))
         self._used += len(text)
 
     def take(self, rows: NDArray[np.int64]) -> Spans:
         """The texts at `rows`; null where none was set."""
-        return Spans(self._data, self._start[rows], self._end[rows])
+        spans = self._spans[rows]
+        # The buffer after the spans: a later one holds all that an earlier one does.
+        return Spans(self._data, spans[:, 0].copy(), spans[:, 1].copy())
 
 
 class ItemIndex:

@@ -1,0 +1,274 @@
+"""What the inference thread does with the events of one or more lanes: step, rank, encode, learn; all in one call.
+
+A batch of a few events costs what its calls cost, not what its rows do. So what waits for the thread is answered
+together: one step of the model, one ranking, one encoding, whatever number of lanes the events came from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_app.agents.trends import ItemTrends, PartitionTrends
+from stream_app.batch import Batch
+from stream_app.blending import Blended, blend
+from stream_app.inference import Ladder
+from stream_app.items import ItemIndex
+from stream_app.lists import encode_lists_of
+from stream_app.models import LiveModel
+from stream_app.settings import Settings
+from stream_app.stepping import step_in_order
+from topics.spans import Spans
+from tsrec_models.sequence.rules import EMPTY
+
+__all__ = ["Answer", "Answering", "Request", "Stale"]
+
+#: Candidates from each source: enough that filters leave a full list, few enough to mix quickly.
+CANDIDATES = 40
+
+#: Trending items kept at hand for cold users and short lists. Finding them takes a pass over all items, so they are
+#: kept for a moment, and for longer where that pass is long: it takes at most a twentieth of the time.
+TRENDING, TRENDING_AGE_S, TRENDING_SHARE = 200, 0.05, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Users whose hidden state is of no use, by sorted row, and what they did before this batch, oldest first."""
+
+    rows: NDArray[np.int64]
+    histories: list[NDArray[np.int64]]
+    times: list[NDArray[np.float64]]
+
+
+@dataclass(slots=True)
+class Request:
+    """The events of a batch and copies of what is known of their users, so that the thread touches no shard.
+
+    n events, m of them answered. rows: of the users; a user's events are stepped one after another. numbers: of the
+    items, in the partition. previous: numbers before each event, latest first, EMPTY-padded. state: float32 [n,
+    width], each user's before the batch. seen: indices that never appear, [m, any]. allowed, category: by item index.
+    notes: why a list is withheld, [m].
+    """
+
+    batch: Batch
+    partition: PartitionTrends
+    rows: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    previous: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    live: LiveModel | None = None
+    state: NDArray[np.float32] | None = None
+    stale: Stale | None = None
+    answered: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    recent: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    seen: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    allowed: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    category: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    notes: list[str | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came of a request: the state after each event, the records to publish, and how many of each rung."""
+
+    state: NDArray[np.float32] | None = None
+    values: Spans | None = None
+    rungs: dict[str, int] = field(default_factory=dict)
+
+
+class Answering:
+    """Called in the inference thread only; holds nothing of any user."""
+
+    def __init__(self, trends: ItemTrends, items: ItemIndex, ladder: Ladder, settings: Settings) -> None:
+        self.trends = trends
+        self.items = items
+        self.ladder = ladder
+        self.settings = settings
+        self._trending: tuple[NDArray[np.int64], NDArray[np.float32]] = (np.empty(0, np.int64), np.empty(0, np.float32))
+        self._trending_of = -1
+        self._trending_until = -np.inf
+
+    def __call__(self, requests: Sequence[Request]) -> list[Answer | Exception]:
+        """Answer each request, then learn from it: learning cannot be taken back.
+
+        An error comes in the place of the answer it belongs to: where requests that were answered together fail,
+        each is tried alone.
+        """
+        answers: list[Answer | Exception] = []
+        for group in _of_one_model(requests):
+            answers += self._together(group)
+        for i, request in enumerate(requests):
+            if isinstance(answers[i], Answer):
+                try:
+                    ts = request.batch.columns.ts
+                    self.trends.learn(request.partition, request.previous, request.numbers, ts)
+                except Exception as error:  # noqa: BLE001 - raised in the lane that asked
+                    answers[i] = error
+        return answers
+
+    def _together(self, requests: list[Request]) -> list[Answer | Exception]:
+        try:
+            return list(self._answer(requests))
+        except Exception as error:  # noqa: BLE001 - raised in the lane that asked
+            if len(requests) == 1:
+                return [error]
+            return [answer for request in requests for answer in self._together([request])]
+
+    def _answer(self, requests: list[Request]) -> list[Answer]:
+        answers = [Answer() for _ in requests]
+        after = self._step(requests)
+        if after is not None:
+            begin = 0
+            for request, answer in zip(requests, answers, strict=True):
+                answer.state = after[begin : begin + len(request)]
+                begin += len(request)
+        asking = [(request, answer) for request, answer in zip(requests, answers, strict=True) if len(request.answered)]
+        if asking:
+            self._recommend([request for request, _ in asking], [answer for _, answer in asking])
+        return answers
+
+    # -- hidden state
+
+    def _step(self, requests: list[Request]) -> NDArray[np.float32] | None:
+        """The model's state after each event [n, width], of all requests."""
+        live = requests[0].live
+        if live is None:
+            return None
+        for request in requests:
+            if request.stale is not None and request.state is not None:
+                # New users, and users last stepped by another model: encode what came before this batch.
+                stale = request.stale
+                encoded = live.model.encode([live.to_model(items) for items in stale.histories], stale.times)
+                _replace(request.state, request.rows, stale.rows, encoded)
+        # Rows of one number in two partitions are two users.
+        rows = _joined([request.rows + (i << 40) for i, request in enumerate(requests)])
+        state = _joined([request.state for request in requests if request.state is not None])
+        items = live.to_model(_joined([request.indices for request in requests]))
+        return step_in_order(live.model, state, rows, items, _joined([r.batch.columns.ts for r in requests]))
+
+    # -- lists
+
+    def _recommend(self, requests: list[Request], answers: list[Answer]) -> None:
+        live = requests[0].live
+        rows = sum(len(request.answered) for request in requests)
+        arrived_s = min(request.batch.records.received_s for request in requests)
+        rungs = [rung for rung in self.ladder.rungs if rung != "neural" or live is not None]
+        rung = self.ladder.choose(rows, arrived_s, rungs)
+        began = time.monotonic()
+        state = None
+        if live is not None and rung == "neural":
+            state = _joined(
+                [a.state[r.answered] for r, a in zip(requests, answers, strict=True) if a.state is not None]
+            )
+        lists, causes = self.lists(
+            rung, live, state,
+            recent=_joined([request.recent for request in requests]),
+            seen=_joined([request.seen for request in requests]),
+            ts=_joined([request.batch.columns.ts[request.answered] for request in requests]),
+            allowed=_stacked([request.allowed for request in requests]),
+            group=np.repeat(np.arange(len(requests)), [len(request.answered) for request in requests]),
+            category=max((request.category for request in requests), key=len),
+        )  # fmt: skip
+        self.ladder.took(rung, rows, time.monotonic() - began)
+        notes = [note for request in requests for note in request.notes]
+        for i, note in enumerate(notes):
+            if note is not None:
+                lists.items[i] = EMPTY
+        sources = [(request.batch, request.answered) for request in requests]
+        version = live.version if live is not None and rung == "neural" else "rules"
+        values, trending = encode_lists_of(sources, lists, causes, self.items, rung, version, notes)
+        begin = 0
+        for request, answer in zip(requests, answers, strict=True):
+            part = slice(begin, begin + len(request.answered))
+            begin += len(request.answered)
+            answer.values = Spans(values.data, values.start[part], values.end[part])
+            cold = int(trending[part].sum())
+            answer.rungs = {"trending": cold}
+            answer.rungs[rung] = answer.rungs.get(rung, 0) + len(request.answered) - cold
+
+    def lists(
+        self,
+        rung: str,
+        live: LiveModel | None,
+        state: NDArray[np.float32] | None,
+        *,
+        recent: NDArray[np.int64],
+        seen: NDArray[np.int64],
+        ts: NDArray[np.float64],
+        allowed: NDArray[np.bool_],
+        group: NDArray[np.int64],
+        category: NDArray[np.int32],
+    ) -> tuple[Blended, NDArray[np.int64]]:
+        """Candidates, blended; and for each item of a list, the past item it follows from, EMPTY where no rule says.
+
+        recent, seen: item indices [n, any], EMPTY-padded. allowed: bool [groups, items]; group: of each row, [n].
+        """
+        neural = rules = None
+        if state is not None and live is not None:
+            ids, scores = live.model.topk(state, CANDIDATES, list(live.to_model(seen)))
+            neural = (live.to_indices(ids), scores)
+        if rung != "trending":
+            rules = self.trends.rules.topk(recent, CANDIDATES, now=ts)
+        lists = blend(
+            neural, rules, self.trending(), neural_weight=live.neural_weight if live is not None else 0.0, seen=seen,
+            allowed=allowed, group=group, category=category, category_cap=self.settings.category_cap,
+            k=self.settings.k,
+        )  # fmt: skip
+        causes = np.full(lists.items.shape, EMPTY, np.int64)
+        if rules is not None:
+            parts = self.trends.rules.contributions(recent, np.maximum(lists.items, 0), now=ts)
+            strongest = parts.argmax(axis=2)
+            from_rules = (lists.items >= 0) & (parts.max(axis=2) > 0)
+            causes = np.where(from_rules, np.take_along_axis(recent, strongest, axis=1), EMPTY)
+        return lists, causes
+
+    def trending(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Indices and scores of what most take now, best first."""
+        now, n_items = time.monotonic(), self.trends.trending.n_items
+        if now >= self._trending_until or n_items != self._trending_of:
+            self._trending = self.trends.trending.top(min(TRENDING, max(1, n_items)))
+            self._trending_of = n_items
+            took_s = time.monotonic() - now
+            self._trending_until = now + max(TRENDING_AGE_S, TRENDING_SHARE * took_s)
+        return self._trending
+
+
+def _of_one_model(requests: Sequence[Request]) -> list[list[Request]]:
+    """Neighbours that were prepared with the same model: one may have been swapped in between."""
+    groups: list[list[Request]] = []
+    for request in requests:
+        if groups and groups[-1][0].live is request.live:
+            groups[-1].append(request)
+        else:
+            groups.append([request])
+    return groups
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _stacked(parts: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Masks of different length as rows of one; an item that a mask does not know yet is not allowed."""
+    width = max(len(part) for part in parts)
+    out = np.zeros((len(parts), width), np.bool_)
+    for row, part in zip(out, parts, strict=True):
+        row[: len(part)] = part
+    return out
+
+
+def _replace(
+    state: NDArray[np.float32], rows: NDArray[np.int64], stale: NDArray[np.int64], encoded: NDArray[np.float32]
+) -> None:
+    """Set the rows of `state` [n, width] that belong to stale users (sorted) to theirs of `encoded`."""
+    place = np.minimum(np.searchsorted(stale, rows), len(stale) - 1)
+    is_stale = stale[place] == rows
+    state[is_stale] = encoded[place[is_stale]]
