@@ -61,6 +61,36 @@ class Metrics:
         self.recovery = Gauge("tsrec_recovery_seconds", "Duration of the last recovery.", registry=r)
         self.rebalances = Counter("tsrec_rebalances", "Rebalances of the group seen by this worker.", registry=r)
         self.alerts = Counter("tsrec_alerts", "Alerts published.", ["kind", "severity", "status"], registry=r)
+        self.refits = Counter(
+            "tsrec_model_refits", "Estimates of parameters, by what became of them.", ["model", "result"], registry=r
+        )
+        self.refit_wait = Histogram(
+            "tsrec_model_refit_wait_seconds", "How long a partition waited for parameters that were due.",
+            buckets=_DURATION_S, registry=r,
+        )  # fmt: skip
+        self.interval_coverage = Gauge(
+            "tsrec_interval_coverage", "Share of the latest values that their interval held.", ["series"], registry=r
+        )
+        self.interval_level = Gauge(
+            "tsrec_interval_level", "Share of values that intervals are meant to hold.", ["series"], registry=r
+        )
+        self.var_tests = Counter("tsrec_var_tests", "Returns tested against a value at risk.", ["level"], registry=r)
+        self.var_exceedances = Counter(
+            "tsrec_var_exceedances", "Returns that lost more than the value at risk.", ["level"], registry=r
+        )
+        self.backtest_failed = Gauge(
+            "tsrec_backtest_failed", "Symbols whose tail risk fails a test now.", ["test"], registry=r
+        )
+        self.backtested = Gauge("tsrec_backtest_symbols", "Symbols with enough returns to be tested.", registry=r)
+        self.drifted = Counter("tsrec_model_drift", "Symbols whose model was found to have drifted.", registry=r)
+        self.input_drift = Gauge(
+            "tsrec_input_drift_psi", "Population stability index of the model's input that moved most.", ["model"],
+            registry=r,
+        )  # fmt: skip
+        self.warning_threshold = Gauge(
+            "tsrec_warning_threshold", "Score from which on a warning is raised, set from past days.", ["kind"],
+            registry=r,
+        )  # fmt: skip
         self.model = Gauge("tsrec_model_info", "1 for the model that answers.", ["model", "version"], registry=r)
         self.outbox_bytes = Gauge("tsrec_outbox_bytes", "Bytes on their way to the broker.", registry=r)
 

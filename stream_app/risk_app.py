@@ -16,6 +16,7 @@ from stream_app.agents.bar_signals import BarSignals
 from stream_app.agents.credit import Credit
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from stream_app.agents.market_risk import MarketRisk, bar_models, model_columns, symbol_columns, time_bars
+from stream_app.agents.refits import Refits
 from stream_app.batch import BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
@@ -66,8 +67,10 @@ def risk_desk(
         models=app.columnar_table("symbol-models", model_columns(models), sources=[trades]),
         symbols=app.columnar_table("symbols", symbol_columns(bars), sources=[trades]),
         forecasts=topics["forecasts"], alerts=alerts, bars=bars, bar_models=models, watch=MarketWatch(limits),
-        signals=signals, inference=inference, metrics=metrics,
+        signals=signals, refits=Refits(settings.market.refit_processes, inference, metrics), inference=inference,
+        metrics=metrics,
     )  # fmt: skip
+    app.checkpoint.before_cut.append(market.watched.judge)
     app.process(trades)(market)
     app.process(trades)(Rekey(by_account))
     accounts = AccountRisk(

@@ -92,6 +92,7 @@ class Forecast(Struct, frozen=True, gc=False, omit_defaults=True):
     es_975: float | None = None
     volatility: Annotated[float, Meta(ge=0)] | None = None
     source: SourceRef | None = None
+    value: Annotated[float, Meta(description="Where the series stood at `ts`: the close of the bar.")] | None = None
 
 
 class CreditScore(Struct, frozen=True, omit_defaults=True):

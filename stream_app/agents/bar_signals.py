@@ -10,6 +10,7 @@ import numpy as np
 
 from stream_app.settings import MarketRiskSettings
 from tsrec_models.risk.alerts import Rule, Signal
+from tsrec_models.risk.backtests_running import Verdict
 from tsrec_models.risk.bar_models import LEVELS, BarModels, BarOutcome
 from tsrec_models.risk.bars import Bars
 from tsrec_models.risk.innovation_band import TAIL_INDEX, alarm_sigmas
@@ -66,8 +67,10 @@ class BarSignals:
         names: Sequence[str],
         sources: Sequence[str],
         is_open: Callable[[str, str], bool],
+        verdict: Callable[[int], Verdict],
     ) -> Iterator[tuple[int, Signal]]:
-        """Signals with the place of their bar among `bars`. is_open(kind, subject): whether such an alert is open."""
+        """Signals with the place of their bar among `bars`. is_open(kind, subject): whether such an alert is
+        open; verdict(row): all backtests of a row of the models."""
         losses = -np.expm1(outcome.returns)
         moved = np.abs(np.expm1(outcome.returns)) >= self.min_move
         line = outcome.var_before[:, -1] * self.var_multiple
@@ -81,7 +84,8 @@ class BarSignals:
         for i, evidence in enumerate(outcome.evidence.tolist()):
             at = int(outcome.at[i])
             if evidence >= alarm or (evidence < _CLEAR * alarm and is_open(BACKTEST, names[at])):
-                yield at, self._backtest(bars, evidence, at, names[at], sources[at])
+                found = verdict(int(outcome.rows[i]))
+                yield at, self._backtest(bars, evidence, at, names[at], sources[at], found)
 
     def _innovation(self, bars: Bars, outcome: BarOutcome, i: int, name: str, source: str) -> Signal:
         at = int(outcome.at[i])
@@ -105,12 +109,23 @@ class BarSignals:
         evidence = _bar(bars, at) | {"var_99_bps": var * 1e4, "es_975_bps": float(outcome.es_before[i]) * 1e4}
         return Signal(LOSS, name, loss * 1e4, _end(bars, at), source, message, evidence, line * 1e4)
 
-    def _backtest(self, bars: Bars, evidence: float, at: int, name: str, source: str) -> Signal:
+    def _backtest(self, bars: Bars, evidence: float, at: int, name: str, source: str, verdict: Verdict) -> Signal:
         message = (
             f"{name}: its value at risk understates losses; a sound model would look like this "
-            f"once in {evidence:,.0f} bars"
+            f"once in {evidence:,.0f} bars; at {LEVELS[-1]:.0%} {verdict.hits[-1]} losses beyond it, where "
+            f"{verdict.expected[-1]:.1f} were to come, Basel's light is {verdict.basel}"
         )
-        return Signal(BACKTEST, name, evidence, _end(bars, at), source, message, {}, self.settings.backtest_alarm)
+        tests = {
+            f"{level:g}": {
+                "hits": int(verdict.hits[k]), "expected": float(verdict.expected[k]),
+                "kupiec_p": float(verdict.kupiec_p[k]), "independence_p": float(verdict.independence_p[k]),
+                "conditional_coverage_p": float(verdict.conditional_coverage_p[k]),
+                "evidence": float(verdict.evidence[k]),
+            }
+            for k, level in enumerate(LEVELS)
+        }  # fmt: skip
+        shown = {"bars": verdict.days, "tests": tests, "es_z2": verdict.es_z2, "basel": verdict.basel}
+        return Signal(BACKTEST, name, evidence, _end(bars, at), source, message, shown, self.settings.backtest_alarm)
 
 
 def _end(bars: Bars, at: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from stream_app.agents.alerts import Alerts
 from stream_app.agents.bar_signals import BarSignals
+from stream_app.agents.refits import Refits
+from stream_app.agents.watched_models import WatchedModels
 from stream_app.batch import Batch, BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
@@ -23,6 +26,7 @@ from topics.decisions import Forecast
 from topics.spans import Spans
 from tsrec_models.risk.alerts import Signal
 from tsrec_models.risk.bar_models import BarModels, BarModelSettings, BarOutcome
+from tsrec_models.risk.bar_stepping import Stepping
 from tsrec_models.risk.bars import BUY, SELL, WIDTH, Bars, TimeBars
 from tsrec_models.risk.market_watch import MARKET_WIDTH, MarketWatch
 
@@ -44,7 +48,12 @@ def bar_models(settings: MarketRiskSettings) -> BarModels:
     """Models of bars as the settings want them."""
     return BarModels(
         BarModelSettings(
-            settings.order, settings.level, settings.warmup_bars, settings.refit_bars, settings.window_bars
+            settings.order,
+            settings.level,
+            settings.warmup_bars,
+            settings.refit_bars,
+            settings.window_bars,
+            delay=settings.refit_delay_bars,
         )
     )
 
@@ -83,9 +92,11 @@ class MarketRisk:
         bar_models: BarModels,
         watch: MarketWatch,
         signals: BarSignals,
+        refits: Refits,
         inference: Inference,
         metrics: Metrics,
     ) -> None:
+        self.refits = refits
         self.symbols = symbols
         self.models = models
         self.forecasts = forecasts
@@ -96,6 +107,7 @@ class MarketRisk:
         self.signals = signals
         self.inference = inference
         self.metrics = metrics
+        self.watched = WatchedModels(models, bar_models, metrics)
 
     async def __call__(self, batch: Batch) -> None:
         """Watch prices and sizes, close bars, step their models, forecast, and last tell the alert book."""
@@ -172,14 +184,43 @@ class MarketRisk:
             rows, self.models.source(batch.topic.name), batch.offsets[by], (closed.number + 1.0) * self.bars.width_s
         )
         bars = Bars(rows, closed.fields, closed.width_s)
-        outcome = await self.inference.run(self.bar_models.step, models.column("models"), bars)
+        outcome = await self._models_step(models, bars, batch.partition != NOWHERE)
         sources = [batch.source(i) for i in by.tolist()]
         self._forecast(batch, names, bars, outcome, sources)
         told = self.signals.of(
             bars, outcome, [(name or b"").decode() for name in names.tolist()], sources,
             lambda kind, subject: self.alerts.is_open(CHANNEL, batch.partition, kind, subject),
+            lambda row: self.bar_models.verdict(models.column("models"), row),
         )  # fmt: skip
         return [(int(by[at]), signal) for at, signal in told]
+
+    async def _models_step(self, models: Shard, bars: Bars, counted: bool) -> BarOutcome:
+        """Through the models; parameters that are due by a bar are waited for, and nothing else is."""
+        stepping = await self.inference.run(self._started, models.column("models"), bars)
+        while True:
+            for job in stepping.asked:
+                self.refits.begin(job)
+            if stepping.due:
+                began = time.perf_counter()
+                found = [await self.refits.result(job) for job in stepping.due]
+                await self.inference.run(stepping.swap, found)
+                if counted:
+                    self.metrics.refit_wait.observe(time.perf_counter() - began)
+                    for parameters in found:
+                        self.refits.count(parameters)
+            if stepping.done:
+                break
+            await self.inference.run(stepping.advance)
+        outcome = stepping.outcome()
+        if counted:
+            self.watched.take(outcome)
+            self.metrics.drifted.inc(stepping.drifted)
+        return outcome
+
+    def _started(self, state: NDArray[np.float64], bars: Bars) -> Stepping:
+        stepping = self.bar_models.begin(state, bars)
+        stepping.advance()
+        return stepping
 
     def _forecast(self, batch: Batch, names: Spans, bars: Bars, outcome: BarOutcome, sources: Sequence[str]) -> None:
         """One record a closed bar of a symbol that has warmed up: the price one bar on."""
@@ -205,6 +246,7 @@ class MarketRisk:
             es_975=outcome.es[ready],
             volatility=outcome.volatility[ready],
             source=Spans.of([sources[i].encode() for i in at.tolist()]),
+            value=close,
         )
         batch.send(self.forecasts, subjects, values)
         if batch.partition != NOWHERE:
@@ -224,11 +266,9 @@ class MarketRisk:
         """Compile what only runs when a symbol has warmed up."""
         models = self.models.shard(NOWHERE)
         row = models.locate(shard.index.keys(rows[:1]))
-        n = self.bar_models.settings.warmup + _REHEARSED_BARS
+        n = self.bar_models.settings.warmup + self.bar_models.settings.delay + _REHEARSED_BARS
         models.touch(row)
         fields = np.ones((n, WIDTH))
         fields[:, 0] = np.arange(n)
         fields[:, -1] = 1e-4 * np.sin(np.arange(n) ** 2)
-        await self.inference.run(
-            self.bar_models.step, models.column("models"), Bars(np.repeat(row, n), fields, self.bars.width_s)
-        )
+        await self._models_step(models, Bars(np.repeat(row, n), fields, self.bars.width_s), False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from tsrec_models.base import ModelError
 
-__all__ = ["DriftMonitor"]
+__all__ = ["WIDTH", "DriftMonitor", "step_drift"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,19 +36,10 @@ class DriftMonitor:
         self._state = np.zeros((n_series, WIDTH))
 
     def update(self, standardised: Floats, rows: Ints | None = None) -> NDArray[np.bool_]:
-        """Take one standardised innovation [n] for each of the distinct `rows` (NaN skipped); which have drifted."""
+        """Take standardised innovations [n] of `rows`, in order (NaN skipped); which had drifted then."""
         rows = np.arange(len(self._state)) if rows is None else np.asarray(rows, dtype=np.int64)
-        state = self._state[rows]
-        z = np.clip(standardised, -CLIP, CLIP)
-        taken = np.isfinite(z)
-        z = np.where(taken, z, 0.0)
-        w = np.where(taken, self.weight, 0.0)[:, None]
-        values = np.stack([z, z * z - 1.0, z * state[:, 1]], axis=1)
-        state[:, 2:] += w * (values - state[:, 2:])
-        state[:, 1] = np.where(taken, z, state[:, 1])
-        state[:, 0] += taken
-        self._state[rows] = state
-        drifted: NDArray[np.bool_] = self._scores(state).max(axis=1) > self.threshold
+        scores = step_drift(self._state, 0, rows, np.asarray(standardised, np.float64), self.memory)
+        drifted: NDArray[np.bool_] = scores.max(axis=1, initial=0.0) > self.threshold
         return drifted
 
     def scores(self, rows: Ints | None = None) -> Floats:
@@ -72,3 +64,31 @@ class DriftMonitor:
         kept = min(n_series, len(self._state))
         grown[:kept] = self._state[:kept]
         self._state = grown
+
+
+@njit(cache=True)
+def step_drift(  # type: ignore[no-untyped-def,untyped-decorator]  # pragma: no cover
+    state, offset, rows, standardised, memory
+):
+    """Take innovations [n] of `rows` in order, in WIDTH columns of `state` from `offset` on; scores [n, 3] after each.
+
+    A row may come more than once.
+    """
+    weight = 2.0 / (memory + 1.0)
+    scores = np.zeros((len(rows), 3))
+    for i in range(len(rows)):
+        line = state[rows[i], offset : offset + WIDTH]
+        z = min(max(standardised[i], -CLIP), CLIP)
+        if not np.isnan(z):
+            line[2] += weight * (z - line[2])
+            line[3] += weight * (z * z - 1.0 - line[3])
+            line[4] += weight * (z * line[1] - line[4])
+            line[1] = z
+            line[0] += 1.0
+        if line[0] >= memory / 4:
+            # The mean is young at first: its variance is that of the weights so far.
+            spread = max(weight / (2.0 - weight) * (1.0 - (1.0 - weight) ** (2.0 * line[0])), 1e-12)
+            scores[i, 0] = abs(line[2]) / np.sqrt(spread)
+            scores[i, 1] = abs(line[3]) / np.sqrt(spread * VARIANCE_OF_SQUARE)
+            scores[i, 2] = abs(line[4]) / np.sqrt(spread)
+    return scores

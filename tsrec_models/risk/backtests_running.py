@@ -26,6 +26,7 @@ from tsrec_models.risk.backtests import (
     conditional_coverage_p,
     kupiec_p,
 )
+from tsrec_models.risk.backtests_table import Verdicts, conditional_coverage_ps, kupiec_ps
 
 __all__ = ["RunningBacktest", "Verdict"]
 
@@ -156,6 +157,22 @@ class RunningBacktest:
             fz0=float(block[_FZ0_SUM] / with_forecast) if with_forecast else float("nan"),
             basel=basel if days >= BASEL_DAYS else "green",
             evidence=self.evidence(state, np.array([row]))[0],
+        )
+
+    def verdicts(self, state: NDArray[np.float64], rows: NDArray[np.int64]) -> Verdicts:
+        """The tests of many symbols at once, as `verdict` has them one by one."""
+        block = state[rows, self.offset : self.offset + self.width]
+        days = np.minimum(block[:, _DAYS], self.window)[:, None]
+        counts = block[:, _PER_LEVEL:_EVIDENCE].reshape(len(rows), _LEVELS, _LEVEL_FIELDS)
+        hits = counts[:, :, _HITS]
+        forecast = block[:, _SHORTFALL_DAYS]
+        return Verdicts(
+            kupiec_ps(hits, days, self._tails),
+            conditional_coverage_ps(
+                hits, days, self._tails, counts[:, :, _N01], counts[:, :, _N10], counts[:, :, _N11]
+            ),
+            np.where(forecast > 0, 1.0 - block[:, _Z2_SUM] / np.maximum(forecast, 1.0), np.nan),
+            (block[:, _DAYS] >= BASEL_DAYS) & (counts[:, -1, _BASEL_HITS] >= BASEL_RED),
         )
 
 

@@ -1,22 +1,28 @@
 """What is known of a symbol after each closed bar: ARIMA step and forecast, interval, volatility, tail risk, backtests.
 
-One float64 row a symbol holds all of it, in the caller's own table. Parameters are estimated when a symbol has warmed
-up, again when its past has doubled, and then every `refit_every` bars: always at a bar's number, so that the same bars
-give the same forecasts however they were batched and whenever they are replayed.
+One float64 row a symbol holds all of it, in the caller's own table. New parameters (ARIMA, and GJR of the volatility)
+are asked for when a symbol has warmed up, when its past has doubled, every `refit_every` bars, and when its innovations
+or residuals have drifted; they take effect `delay` bars later, so that the estimate can run elsewhere meanwhile. Both
+happen at a bar's number and from the row's own returns, so that the same bars give the same forecasts however they
+were batched, however long the estimate took, and after a crash between the two.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsrec_models.arima import ArimaBank, Layout, Order, estimate
+from tsrec_models.arima import ArimaBank, Layout, Order
+from tsrec_models.arima.drift import WIDTH as DRIFT_WIDTH
+from tsrec_models.arima.drift import step_drift
 from tsrec_models.base import ModelError
 from tsrec_models.risk.backtests import BASEL_DAYS
 from tsrec_models.risk.backtests_running import RunningBacktest, Verdict
+from tsrec_models.risk.bar_outcome import BarOutcome, occurrences, running_counts
+from tsrec_models.risk.bar_refits import Job, Refitted, refit
+from tsrec_models.risk.bar_stepping import Stepping
 from tsrec_models.risk.bars import Bars
 from tsrec_models.risk.fhs import FilteredHistoricalSimulation, RiskForecast
 from tsrec_models.risk.innovation_band import InnovationBand
@@ -26,7 +32,14 @@ __all__ = ["LEVELS", "BarModelSettings", "BarModels", "BarOutcome"]
 #: Levels of value at risk; expected shortfall is that of the middle one.
 LEVELS, ES_LEVEL = (0.95, 0.975, 0.99), 0.975
 
-_READY, _LAST, _COUNT, _FITTED, _VOLATILITY, _HEADER = 0, 1, 2, 3, 4, 5
+_READY, _LAST, _COUNT, _FITTED, _VOLATILITY, _ASKED, _SWAPPED, _GARCH, _DRIFT = range(9)
+# Drift of the innovations (level, autocorrelation), and of the residuals (their size).
+_RESIDUAL_DRIFT = _DRIFT + DRIFT_WIDTH
+_HEADER = _RESIDUAL_DRIFT + DRIFT_WIDTH
+
+#: Bars that a moving mean of the drift monitors goes back, and how many standard deviations off it is drift. Bars come
+#: by the thousand and each refit costs; innovations of a sound model are reported less than once in 100,000.
+_DRIFT_MEMORY, _DRIFT_SIGMAS = 200, 6.0
 
 #: A return counts for the volatility to come as at most so many of its standard deviations. Else one jump would raise
 #: it a hundredfold, a window of residuals would shrink to nothing, and the risk read from them with it.
@@ -35,8 +48,9 @@ _NEWS_SIGMAS = 8.0
 
 @dataclass(frozen=True)
 class BarModelSettings:
-    """warmup: returns before anything is forecast; window: residuals of the tail risk; max_gap: after more bars without
-    a trade the price has moved on unseen, and the return over the gap is no step of the model."""
+    """warmup: returns before parameters are estimated; delay: bars between asking for an estimate and using it;
+    window: residuals of the tail risk; max_gap: after more bars without a trade the price has moved on unseen, and the
+    return over the gap is no step of the model."""
 
     order: tuple[int, int, int] = (1, 0, 1)
     level: float = 0.9
@@ -44,6 +58,7 @@ class BarModelSettings:
     refit_every: int = 500
     window: int = 500
     max_gap: int = 10
+    delay: int = 5
 
     def __post_init__(self) -> None:
         if self.warmup < 20 or self.refit_every < self.warmup or self.window < 100 or self.max_gap < 1:
@@ -51,34 +66,13 @@ class BarModelSettings:
                 f"bar models with {self}: warmup at least 20, refit_every at least warmup, window at least 100, "
                 "max_gap at least 1"
             )
+        if not 1 <= self.delay <= min(self.warmup, self.window // 5):
+            raise ModelError(
+                f"a delay of {self.delay} bars: give 1 to {min(self.warmup, self.window // 5)}, for a warm-up of "
+                f"{self.warmup} and a window of {self.window}"
+            )
         if self.order[1] != 0:
             raise ModelError(f"order {self.order} of log returns: they are differences already, give (p, 0, q)")
-
-
-@dataclass(frozen=True)
-class BarOutcome:
-    """Of each bar taken, [n]: what its return was measured against, and what is said of the next one; NaN: not yet.
-
-    Returns, sigma and risks are of log returns and fractions of the price. `at` is the bar's place in the batch.
-    """
-
-    at: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    returns: NDArray[np.float64]
-    z: NDArray[np.float64]
-    sigma: NDArray[np.float64]
-    held: NDArray[np.float64]
-    var_before: NDArray[np.float64]  #: [n, levels], as forecast for this bar's return
-    es_before: NDArray[np.float64]
-    mean: NDArray[np.float64]  #: of the next log return
-    half_width: NDArray[np.float64]  #: of its interval
-    volatility: NDArray[np.float64]
-    var: NDArray[np.float64]  #: [n, levels]
-    es: NDArray[np.float64]
-    evidence: NDArray[np.float64]  #: that value at risk is understated: mean number of bars to a false alarm
-
-    def __len__(self) -> int:
-        return len(self.at)
 
 
 class BarModels:
@@ -99,22 +93,25 @@ class BarModels:
     def step(self, state: NDArray[np.float64], bars: Bars) -> BarOutcome:
         """Take closed bars, in order; `state` is float64 [symbols, width], zeros for a new symbol.
 
-        A bar that its row has seen (its number is not above the last one's) changes nothing and is left out.
+        A bar that its row has seen (its number is not above the last one's) changes nothing and is left out. Parameters
+        are estimated here and now; `begin` leaves that to the caller.
         """
+        stepping = self.begin(state, bars)
+        while not stepping.done:
+            stepping.advance()
+            stepping.swap([refit(job) for job in stepping.due])
+        return stepping.outcome()
+
+    def begin(self, state: NDArray[np.float64], bars: Bars) -> Stepping:
+        """As `step`, a stretch at a time, with the estimates left to the caller."""
         self._begin(state, np.unique(bars.rows))
         at = np.flatnonzero(bars.number > state[bars.rows, _LAST])
         rows, numbers = bars.rows[at], bars.number[at]
         returns = np.array(bars.log_return[at])
-        place, before = _occurrences(rows)
+        _, before = occurrences(rows)
         previous = np.where(before >= 0, numbers[before], state[rows, _LAST])
         returns[numbers - previous > self.settings.max_gap] = np.nan
-        parts = [
-            self._segment(state, at[part], rows[part], returns[part], numbers[part])
-            for part in self._parts(state, rows, returns, place)
-        ]
-        if not parts:
-            return self._segment(state, at, rows, returns, numbers)
-        return BarOutcome(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(BarOutcome)))
+        return Stepping(self, state, at, rows, returns, numbers)
 
     def verdict(self, state: NDArray[np.float64], row: int) -> Verdict:
         """All backtests of one symbol."""
@@ -127,54 +124,127 @@ class BarModels:
             self.risk.clear(state, new)
             self.backtest.clear(state, new)
 
-    def _is_due(self, counts: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether parameters are estimated after so many returns."""
+    def _is_scheduled(self, counts: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether new parameters are asked for after so many returns."""
         doublings = np.log2(np.maximum(counts, 1.0) / self.settings.warmup)
         early = (doublings >= 0) & (doublings == np.floor(doublings)) & (counts < self.settings.refit_every)
         late = (counts > 0) & (counts % self.settings.refit_every == 0)
         return np.asarray(early | late, np.bool_)
 
-    def _parts(
-        self,
-        state: NDArray[np.float64],
-        rows: NDArray[np.int64],
-        returns: NDArray[np.float64],
-        place: NDArray[np.int64],
-    ) -> list[slice]:
-        """The batch cut after each bar that ends in a refit, and before each bar whose return is missing."""
-        seen = np.isfinite(returns)
-        counts = state[rows, _COUNT] + _running_counts(rows, seen)
-        ends = np.flatnonzero(self._is_due(counts) & seen) + 1
-        starts = np.flatnonzero(~seen & (place > 0))
-        cuts = np.unique(np.concatenate([[0], ends, starts, [len(rows)]]))
-        return [slice(a, b) for a, b in pairwise(cuts.tolist())]
+    def stretch(self, state: NDArray[np.float64], rows: NDArray[np.int64], returns: NDArray[np.float64]) -> int:
+        """How many of the bars can be taken before one needs parameters that are not there yet.
 
-    def _segment(
+        No symbol has a bar after the one at which it swaps; none more than `delay` bars, so that what drifts within
+        the stretch swaps after it; and a missing return is a symbol's first.
+        """
+        seen = np.isfinite(returns)
+        counts = state[rows, _COUNT] + running_counts(rows, seen)
+        asked = state[rows, _ASKED]
+        # The latest bar of a symbol at which nothing of it is behind: what swaps there, or was asked for long enough.
+        ends = (asked > 0) & seen & (counts >= asked + self.settings.delay)
+        place, before = occurrences(rows)
+        again = before >= 0
+        cut = again & (~seen | ends[before] | (place >= self.settings.delay))
+        found = np.flatnonzero(cut)
+        return int(found[0]) if len(found) else len(rows)
+
+    def segment(
         self,
         state: NDArray[np.float64],
         at: NDArray[np.int64],
         rows: NDArray[np.int64],
         returns: NDArray[np.float64],
         numbers: NDArray[np.float64],
-    ) -> BarOutcome:
-        """Bars between two refits."""
+    ) -> tuple[BarOutcome, NDArray[np.int64], NDArray[np.int64], int]:
+        """Take a stretch; rows that ask for new parameters, rows whose parameters are due now, and how many of those
+        that ask have drifted."""
         n = len(rows)
-        risk, evidence = self._tail_risk(state, rows, returns, numbers)
+        seen = np.isfinite(returns)
+        counts = state[rows, _COUNT] + running_counts(rows, seen)
+        risk, evidence, news = self._tail_risk(state, rows, returns, numbers)
         np.maximum.at(state[:, _LAST], rows, numbers)
-        np.add.at(state[:, _COUNT], rows, np.isfinite(returns).astype(np.float64))
+        np.add.at(state[:, _COUNT], rows, seen.astype(np.float64))
         z, sigma, held, mean, half_width = (np.full(n, np.nan) for _ in range(5))
         fitted = np.flatnonzero(state[rows, _FITTED] > 0)
         if len(fitted):
             z[fitted], sigma[fitted], held[fitted], mean[fitted], half_width[fitted] = self._arima(
                 state, rows[fitted], returns[fitted]
             )
-        due = np.unique(rows[np.isfinite(returns)])
-        for row in due[self._is_due(state[due, _COUNT])].tolist():
-            self._fit(state, row)
-        return BarOutcome(
+        asking, drifted = self._ask(state, rows, counts, seen, z, risk.residual)
+        unique = np.unique(rows)
+        asked = state[unique, _ASKED]
+        due = unique[(asked > 0) & (state[unique, _COUNT] >= asked + self.settings.delay)]
+        outcome = BarOutcome(
             at, rows, returns, z, sigma, held, risk.var_before, risk.es_before, mean, half_width,
-            risk.volatility, risk.var, risk.es, evidence,
+            risk.volatility, risk.var, risk.es, evidence, news,
         )  # fmt: skip
+        return outcome, asking, due, drifted
+
+    def _ask(
+        self,
+        state: NDArray[np.float64],
+        rows: NDArray[np.int64],
+        counts: NDArray[np.float64],
+        seen: NDArray[np.bool_],
+        z: NDArray[np.float64],
+        residual: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], int]:
+        """Note which symbols ask for new parameters, on schedule or since they drifted, and at which return; how many
+        have drifted."""
+        innovations = step_drift(state, _DRIFT, rows, z, float(_DRIFT_MEMORY))
+        sizes = step_drift(state, _RESIDUAL_DRIFT, rows, residual, float(_DRIFT_MEMORY))
+        drifted = (innovations[:, 0] > _DRIFT_SIGMAS) | (innovations[:, 2] > _DRIFT_SIGMAS)
+        # Residuals of EWMA are not of variance one in the first place.
+        drifted |= (state[rows, _GARCH] > 0) & (sizes[:, 1] > _DRIFT_SIGMAS)
+        drifted &= counts >= state[rows, _SWAPPED] + self.settings.warmup
+        wanted = np.flatnonzero(seen & (state[rows, _ASKED] == 0) & (self._is_scheduled(counts) | drifted))
+        chosen, first = np.unique(rows[wanted], return_index=True)
+        state[chosen, _ASKED] = counts[wanted[first]]
+        return chosen, int(np.count_nonzero(drifted[wanted[first]]))
+
+    def job(self, state: NDArray[np.float64], row: int) -> Job:
+        """What the parameters that a row has asked for are estimated from: its returns as they were then."""
+        returns = self.risk.returns(state, row)
+        later = int(state[row, _COUNT] - state[row, _ASKED])
+        # Of a full window the oldest fall out while the estimate runs: they are left out from the start.
+        kept = min(int(state[row, _ASKED]), self.settings.window - self.settings.delay)
+        asked = returns[: len(returns) - later]
+        return Job(row, asked[max(len(asked) - kept, 0) :].copy(), self.settings.order)
+
+    def swap(self, state: NDArray[np.float64], row: int, found: Refitted) -> None:
+        """Put new parameters in force between two bars: the window is filtered with them, so that nothing is left of
+        the old ones."""
+        state[row, _ASKED], state[row, _SWAPPED] = 0.0, state[row, _COUNT]
+        state[row, _DRIFT : _DRIFT + 2 * DRIFT_WIDTH] = 0.0
+        if found.garch is not None:
+            self.risk.swap(state, row, found.garch)
+            volatility = self.risk.volatility(state, np.array([row]))
+            state[row, _VOLATILITY], state[row, _GARCH] = volatility[0], state[row, _COUNT]
+        if found.arima is None:
+            return
+        bank = ArimaBank(1, found.arima, self.layout)
+        innovations = bank.filter(self.risk.returns(state, row)[:, None]).value[:, 0]
+        if not state[row, _FITTED]:
+            self.band.start(state, row, innovations)
+        state[row, self._parameters] = found.arima
+        state[row, self._states] = bank.to_rows()[0]
+        state[row, _FITTED] = state[row, _COUNT]
+
+    def amend(self, state: NDArray[np.float64], outcome: BarOutcome, rows: NDArray[np.int64]) -> None:
+        """What was said of the next bar of `rows`, by their parameters of now; `outcome` is changed."""
+        last = len(outcome) - 1 - np.unique(outcome.rows[::-1], return_index=True)[1]
+        last = last[np.isin(outcome.rows[last], rows)]
+        at = outcome.rows[last]
+        outcome.volatility[last] = self.risk.volatility(state, at)
+        outcome.var[last], outcome.es[last] = self.risk.risks(state, at)
+        fitted = np.flatnonzero(state[at, _FITTED] > 0)
+        if len(fitted):
+            last, at = last[fitted], at[fitted]
+            bank = ArimaBank(len(at), state[at, self._parameters], self.layout)
+            bank.from_rows(np.arange(len(at)), state[at, self._states])
+            forecast = bank.forecast(1)
+            outcome.mean[last] = forecast.mean[:, 0]
+            outcome.half_width[last] = self.band.half_width(state, at, forecast.variance[:, 0])
 
     def _tail_risk(
         self,
@@ -182,19 +252,20 @@ class BarModels:
         rows: NDArray[np.int64],
         returns: NDArray[np.float64],
         numbers: NDArray[np.float64],
-    ) -> tuple[RiskForecast, NDArray[np.float64]]:
-        """Risk of the next bar, and after each bar the evidence that risk is understated, [n].
+    ) -> tuple[RiskForecast, NDArray[np.float64], NDArray[np.float64]]:
+        """Risk of the next bar; after each bar the evidence that risk is understated, and its return as news: [n].
 
         Only the evidence against the VaR: that against the expected shortfall grows without bound in one jump, which is
         an event and no fault of a model that has been right for a thousand bars. Zero before Basel's 250 returns.
         """
-        place, _ = _occurrences(rows)
-        order, parts, evidence = [], [], np.empty(len(rows))
+        place, _ = occurrences(rows)
+        order, parts, evidence, taken = [], [], np.empty(len(rows)), np.empty(len(rows))
         for k in range(int(place.max()) + 1 if len(rows) else 1):
             now = np.flatnonzero(place == k)
             at, seen = rows[now], returns[now]
             most = _NEWS_SIGMAS * state[at, _VOLATILITY]
             news = np.where(np.isnan(most), seen, np.clip(seen, -most, most))
+            taken[now] = news
             risk = self.risk.update(state, at, news, numbers[now])
             state[at, _VOLATILITY] = risk.volatility
             self.backtest.update(state, at, seen, risk.var_before, risk.es_before)
@@ -204,7 +275,7 @@ class BarModels:
             parts.append(risk)
         back = np.argsort(np.concatenate(order))
         joined = (np.concatenate([getattr(part, f.name) for part in parts])[back] for f in fields(RiskForecast))
-        return RiskForecast(*joined), evidence
+        return RiskForecast(*joined), evidence, taken
 
     def _arima(
         self, state: NDArray[np.float64], rows: NDArray[np.int64], returns: NDArray[np.float64]
@@ -219,7 +290,7 @@ class BarModels:
         band = self.band.update(state, rows, innovations.value, innovations.variance)
         # What was forecast for a return is that return less its innovation; for the last one of each symbol, ask.
         mean = bank.forecast(1, everyone).mean[series, 0]
-        _, before = _occurrences(rows)
+        _, before = occurrences(rows)
         later = np.flatnonzero(before >= 0)
         mean[before[later]] = returns[later] - innovations.value[later]
         return band.z, band.sigma, band.held, mean, band.next_radius * band.next_sigma
@@ -230,45 +301,3 @@ class BarModels:
         if self._scratch.n_series < len(parameters):
             self._scratch.resize(2 * len(parameters))
         return self._scratch
-
-    def _fit(self, state: NDArray[np.float64], row: int) -> None:
-        """Estimate the parameters of one symbol from its window of returns, and filter the window with them."""
-        returns = self.risk.returns(state, row)
-        if not np.ptp(returns) > 0.0:
-            return  # a price that stood still: nothing to estimate, and nothing to be surprised by
-        parameters = estimate([returns], self.order).pack(self.layout)
-        bank = ArimaBank(1, parameters, self.layout)
-        innovations = bank.filter(returns[:, None]).value[:, 0]
-        if not state[row, _FITTED]:
-            self.band.start(state, row, innovations)
-        state[row, self._parameters] = parameters[0]
-        state[row, self._states] = bank.to_rows()[0]
-        state[row, _FITTED] = state[row, _COUNT]
-
-
-def _occurrences(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How often each row came before in the batch, and where it came last (-1: not before): both [n]."""
-    n = len(rows)
-    order = np.argsort(rows, kind="stable")
-    place, before = np.zeros(n, np.int64), np.full(n, -1, np.int64)
-    if n:
-        ordered = rows[order]
-        start = np.r_[True, ordered[1:] != ordered[:-1]]
-        first = np.maximum.accumulate(np.where(start, np.arange(n), 0))
-        place[order] = np.arange(n) - first
-        again = np.flatnonzero(~start)
-        before[order[again]] = order[again - 1]
-    return place, before
-
-
-def _running_counts(rows: NDArray[np.int64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How many of a row's values were seen up to and with each, [n]."""
-    order = np.argsort(rows, kind="stable")
-    total = np.cumsum(seen[order])
-    out = np.empty(len(rows))
-    if len(rows):
-        ordered = rows[order]
-        start = np.r_[True, ordered[1:] != ordered[:-1]]
-        base = np.where(start, total - seen[order], 0)
-        out[order] = total - np.maximum.accumulate(base)
-    return out

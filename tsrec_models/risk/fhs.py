@@ -130,6 +130,18 @@ class FilteredHistoricalSimulation:
         """The row's residuals in the window, oldest first."""
         return self._ring(state, row, 1)
 
+    def volatility(self, state: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[rows]: standard deviation of the next return as it stands; NaN before the first estimate."""
+        return np.asarray(np.sqrt(state[rows, self.offset + _VARIANCE]), np.float64)
+
+    def risks(
+        self, state: NDArray[np.float64], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """VaR [rows, levels] and ES [rows] of the next return as they stand."""
+        at = self.offset + _HEADER
+        found = state[rows, at : at + len(self._tails)]
+        return found[:, :-1], found[:, -1]
+
     def parameters_of(self, state: NDArray[np.float64], row: int) -> GarchParameters:
         """The parameters in force for one row."""
         at = self.offset + _PARAMETERS

@@ -93,6 +93,14 @@ class InnovationBand:
         )  # fmt: skip
         return band
 
+    def half_width(
+        self, state: NDArray[np.float64], rows: NDArray[np.int64], variances: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """[rows]: half the width of the next step's interval, where the model's variance [rows] is that."""
+        floor = np.where(np.isfinite(variances), _FLOOR_SHARE * variances, 0.0)
+        scale = np.sqrt(np.maximum(state[rows, self.offset + _VARIANCE], floor))
+        return np.asarray(state[rows, self.offset + _RADIUS] * scale, np.float64)
+
     def coverage(self, state: NDArray[np.float64], row: int) -> tuple[float, int]:
         """Share of innovations that the interval held since the warm-up, and how many there were."""
         scored, missed = state[row, self.offset + _SCORED], state[row, self.offset + _MISSED]

@@ -41,6 +41,8 @@ class Desk:
     """A desk whose tables survive a crash as their changelogs would have it (`crash`)."""
 
     def __init__(self, **settings: Any) -> None:
+        # Parameters are estimated in this process, which gives the same ones; `test_refits` has the pool.
+        settings["market"] = {"refit_processes": 0, **settings.get("market", {})}
         self.settings = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
         self.catalog = Catalog("", {}, self.settings.partitions)
         self.sent: dict[str, list[Any]] = defaultdict(list)
@@ -114,9 +116,14 @@ class Desk:
                 for key, value in zip(keys.tolist(), values.tolist(), strict=True):
                     log[key or b""] = value
 
+    def close(self) -> None:
+        """End threads and processes."""
+        self.desk.market.refits.close()
+        self.inference.close()
+
     async def crash(self) -> None:
         """Start anew from the changelogs."""
-        self.inference.close()
+        self.close()
         self._start()
         for table in self.app.columnar_tables:
             for (name, partition), log in self.log.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,9 @@ async def test_intervals_hold_the_next_price_about_as_often_as_they_say() -> Non
     held = desk.desk.market.bar_models.band.coverage(desk.desk.market.models.shard(0).column("models"), 0)
     assert len(following) == len(forecasts)
     assert held[0] == pytest.approx(0.9, abs=0.04)
+    inside = [before.lower <= after.value <= before.upper for before, after in itertools.pairwise(forecasts)]
+    assert len(inside) > 200
+    assert sum(inside) / len(inside) == pytest.approx(0.9, abs=0.04)
 
 
 async def test_a_calm_market_alarms_nobody() -> None:

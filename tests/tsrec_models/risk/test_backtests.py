@@ -186,3 +186,21 @@ def test_failing_is_the_evidence_against_the_alarm():
 def test_impossible_settings_are_refused(arguments):
     with pytest.raises(ModelError):
         RunningBacktest(**arguments)
+
+
+def test_the_tests_of_many_symbols_at_once_are_those_of_each():
+    running = RunningBacktest(window=300)
+    state = running.initial_rows(5)
+    rng = np.random.default_rng(5)
+    for row, (n, scale) in enumerate([(0, 1.0), (1, 1.0), (120, 1.0), (400, 1.0), (700, 1.6)]):
+        returns = rng.standard_normal(n) * 0.01 * scale
+        var = np.tile([0.01645, 0.0196, 0.02326], (n, 1))
+        running.update(state, np.full(n, row), returns, var, np.full(n, 0.0234))
+    verdicts = running.verdicts(state, np.arange(5))
+    for row in range(5):
+        one = running.verdict(state, row)
+        np.testing.assert_allclose(verdicts.kupiec_p[row], one.kupiec_p, rtol=1e-9)
+        np.testing.assert_allclose(verdicts.conditional_coverage_p[row], one.conditional_coverage_p, rtol=1e-9)
+        np.testing.assert_allclose(verdicts.es_z2[row], one.es_z2, rtol=1e-12)
+        assert bool(verdicts.is_red[row]) == (one.basel == "red")
+    assert verdicts.is_red.tolist() == [False, False, False, False, True]

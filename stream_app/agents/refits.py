@@ -1,0 +1,108 @@
+"""New parameters for symbols, estimated in processes of their own while the stream goes on.
+
+An estimate is a pure function of its job (`bar_refits.Job`), asked for at one bar and needed some bars later. So it may
+be lost with a pool, or with the worker, and be made again: the stream that waits for it is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+
+from stream_app.inference import Inference
+from stream_app.metrics import Metrics
+from tsrec_models.risk.bar_refits import Job, Refitted, refit
+
+__all__ = ["Refits"]
+
+logger = logging.getLogger(__name__)
+
+#: Estimates under way or not fetched; older ones belong to partitions that others have by now.
+_MOST_KEPT = 4096
+
+
+class Refits:
+    """Estimates in `processes` processes, started with the first job; 0: in the inference thread, when needed."""
+
+    def __init__(self, processes: int, inference: Inference, metrics: Metrics) -> None:
+        self.processes = processes
+        self._inference = inference
+        self._metrics = metrics
+        self._pool: ProcessPoolExecutor | None = None
+        self._futures: OrderedDict[bytes, Future[Refitted]] = OrderedDict()
+
+    def begin(self, job: Job) -> None:
+        """Start an estimate, unless the same is under way."""
+        if not self.processes or job.digest in self._futures:
+            return
+        try:
+            self._futures[job.digest] = self._executor().submit(refit, job)
+        except BrokenProcessPool:
+            self._give_up()
+            return
+        while len(self._futures) > _MOST_KEPT:
+            self._futures.popitem(last=False)
+
+    async def result(self, job: Job) -> Refitted:
+        """What the estimate found; waits for it, or makes it anew where it was lost."""
+        self.begin(job)
+        future = self._futures.pop(job.digest, None)
+        if future is None:
+            return await self._inference.run(refit, job)
+        try:
+            return await asyncio.wrap_future(future)
+        except BrokenProcessPool:
+            self._give_up()
+            return await self._inference.run(refit, job)
+
+    def count(self, found: Refitted) -> None:
+        """Count what a symbol got."""
+        kept = found.garch is None and bool(found.note)
+        self._metrics.refits.labels("market", "kept" if kept else "new").inc()
+        if kept:
+            logger.debug("parameters kept: %s", found.note)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def _executor(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Spawned: a copy of a process with threads may hang in a lock that one of them held.
+            self._pool = ProcessPoolExecutor(
+                self.processes, mp_context=multiprocessing.get_context("spawn"), initializer=_set_up
+            )
+        return self._pool
+
+    def _give_up(self) -> None:
+        """The pool has lost a process (killed, or out of memory): the next job gets a new one."""
+        if self._pool is not None:
+            logger.warning("a process that estimates parameters has ended; it is started anew")
+        self.close()
+        self._futures.clear()
+
+
+def _set_up() -> None:
+    """In a new process: leave signals to the worker, be nice to it, and end with it whatever ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(10)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(0)
+
+    threading.Thread(target=follow, name="follow-parent", daemon=True).start()
