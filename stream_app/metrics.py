@@ -92,6 +92,12 @@ class Metrics:
             registry=r,
         )  # fmt: skip
         self.model = Gauge("tsrec_model_info", "1 for the model that answers.", ["model", "version"], registry=r)
+        self.web_requests = Counter(
+            "tsrec_web_requests", "Requests answered by the web server.", ["route", "status"], registry=r
+        )
+        self.web_latency = Histogram(
+            "tsrec_web_request_seconds", "From the header of a request to its answer.", buckets=_LATENCY_S, registry=r
+        )
         self.outbox_bytes = Gauge("tsrec_outbox_bytes", "Bytes on their way to the broker.", registry=r)
 
     def batch_read(self, tp: TP, records: RecordBatch, errors: list[tuple[int, RecordError, str]]) -> None:
