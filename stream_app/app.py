@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from faust.app.base import BootStrategy
@@ -62,6 +63,7 @@ def build(settings: Settings) -> Application:
     """
     metrics = Metrics()
     catalog = catalog_of(settings)
+    metrics.announce(catalog.values(), version("tsrec"), settings.ladder.budget_ms / 1000.0)
     app = Processor(
         settings.group,
         bootstrap=settings.bootstrap,
@@ -85,6 +87,7 @@ def build(settings: Settings) -> Application:
     if settings.model is not None:
         model = LiveModel.load(settings.model, items, device=settings.device, max_state_width=settings.hidden_width)
         metrics.model.labels(model.model.name, model.version).set(1)
+        metrics.model_created.labels(model.model.name, model.version).set(model.created)
     sources = [topics["clicks"], topics["purchases"]]
     users = app.columnar_table(
         "users", profile_columns(settings.hidden_width), sources=sources,

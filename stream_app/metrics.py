@@ -5,11 +5,20 @@ from __future__ import annotations
 import bisect
 import time
 from collections import Counter as Tally
+from collections.abc import Iterable
 
 from faust.types import TP
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from stream_app.transport.records import RecordBatch
+from topics.catalog import Topic
 from topics.errors import Reason, RecordError
 
 __all__ = ["Metrics"]
@@ -25,6 +34,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         r = self.registry
+        disable_created_metrics()  # when a counter was made: as many series again, and no rule asks
+        ProcessCollector(registry=r)
         self.events = Counter("tsrec_events", "Events read.", ["topic"], registry=r)
         self.batch_records = Histogram(
             "tsrec_batch_records", "Records in a batch.", ["topic"], buckets=_SIZES, registry=r
@@ -99,6 +110,39 @@ class Metrics:
             "tsrec_web_request_seconds", "From the header of a request to its answer.", buckets=_LATENCY_S, registry=r
         )
         self.outbox_bytes = Gauge("tsrec_outbox_bytes", "Bytes on their way to the broker.", registry=r)
+        self.build = Gauge("tsrec_build_info", "1 for the version that runs.", ["version"], registry=r)
+        self.ready = Gauge("tsrec_ready", "1 once joined, recovered and with the catalog read; as /readyz.", registry=r)
+        self.topic_partitions = Gauge(
+            "tsrec_topic_partitions", "Partitions of a topic, with its name in the contract.", ["topic", "contract"],
+            registry=r,
+        )  # fmt: skip
+        self.assigned = Gauge("tsrec_partitions_assigned", "Partitions this worker reads.", ["topic"], registry=r)
+        self.watermark_stalled = Gauge(
+            "tsrec_watermark_stalled_seconds", "For how long events have come of a partition whose watermark stands.",
+            ["topic"], registry=r,
+        )  # fmt: skip
+        self.budget = Gauge("tsrec_decision_budget_seconds", "What a decision may take: the deadline.", registry=r)
+        self.model_created = Gauge(
+            "tsrec_model_created_timestamp_seconds", "When the model that answers was trained.", ["model", "version"],
+            registry=r,
+        )  # fmt: skip
+        self.alerts_open = Gauge("tsrec_alerts_open", "Risk alerts open now.", ["kind", "severity"], registry=r)
+
+    def announce(self, topics: Iterable[Topic], version: str, budget_s: float) -> None:
+        """Tell what never changes, and begin counters at nought: a counter that first shows up with the first bad
+        record has not grown in the eyes of Prometheus, so no rule would see that record."""
+        self.build.labels(version).set(1)
+        self.budget.set(budget_s)
+        for topic in topics:
+            if topic.role not in ("input", "internal"):
+                continue
+            name = topic.kafka_name
+            self.topic_partitions.labels(name, topic.name).set(topic.partitions)
+            self.late_events.labels(name)
+            self.decode_errors.labels(name)
+            for reason in Reason:
+                if reason is not Reason.LATE:
+                    self.dead_letters.labels(name, str(reason))
 
     def batch_read(self, tp: TP, records: RecordBatch, errors: list[tuple[int, RecordError, str]]) -> None:
         """Count one batch and what was wrong in it."""

@@ -21,13 +21,14 @@ __all__ = ["LiveModel"]
 class LiveModel:
     """A neural recommender in the process's item indices.
 
-    version: of the artifact, for decisions and metrics. code: uint32, what a user's row says it was stepped with; a
-    row of another code is encoded anew from the user's ring.
+    version, created (seconds of the epoch): of the artifact, for decisions and metrics. code: uint32, what a user's row
+    says it was stepped with; a row of another code is encoded anew from the user's ring.
     """
 
     def __init__(self, artifact: Artifact, items: ItemIndex) -> None:
         self.model: Any = artifact.model
         self.version = artifact.manifest.version
+        self.created = artifact.manifest.created
         self.code = np.uint32(zlib.crc32(artifact.manifest.content_hash.encode()) or 1)
         self.neural_weight = float(artifact.manifest.settings.get("neural_weight", 0.5))
         self.state_width: int = self.model.state_width
