@@ -10,11 +10,15 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from faust.streams import current_event
 from faust.transport.consumer import TransactionManager as FaustTransactionManager
 from faust.types import TP
+
+from stream_app.errors import StateError
 
 __all__ = ["TransactionManager"]
 
@@ -36,6 +40,43 @@ class TransactionManager(FaustTransactionManager):  # type: ignore[misc]
         """The producer whose transaction what comes of `tp` belongs to."""
         producer: AIOKafkaProducer = self.producer._transaction_producers[self.transactional_id(tp)]
         return producer
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Any,
+        *,
+        transactional_id: str | None = None,
+    ) -> Any:
+        """Send a message of an ordinary agent in the transaction of the event it came of.
+
+        Faust takes the transaction of the partition it goes to, which belongs to another worker as soon as there are
+        several. What comes of no event (a timer) goes into any transaction of this worker.
+
+        Raises:
+            StateError: this worker has no partition, hence no transaction.
+        """
+        place = self.consumer.key_partition(topic, key, partition)
+        return await self.producer.send(
+            topic, key, value, place, timestamp, headers, transactional_id=self._transaction_of(current_event())
+        )
+
+    def _transaction_of(self, event: Any) -> str:
+        producers = self.producer._transaction_producers
+        if event is not None:
+            tid = self.transactional_id(event.message.tp)
+            if tid in producers:
+                return tid
+        if not producers:
+            raise StateError(
+                "a message cannot be sent: under exactly_once it needs a transaction, and this worker has no partition; "
+                "send from an agent, or use at_least_once"
+            )
+        return str(min(producers))
 
     async def _start_transactions(self, tids: Iterable[str]) -> None:
         await asyncio.gather(*(self._start_transaction(tid) for tid in tids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 
 import pytest
@@ -12,6 +13,7 @@ from tests.system.conftest import Start
 from tests.system.counting import Clicks, judge
 from tests.system.crashes import wait_for_outputs
 from tests.system.kafka_io import Record, create_topics, produce, read_all
+from tests.system.workers import wait_until
 
 pytestmark = pytest.mark.system
 
@@ -38,6 +40,30 @@ async def test_an_ordinary_agent_and_table_work_beside_batches_and_commit(
     # Each word was said ten times, over both workers: the table was recovered, and no message taken twice.
     assert outputs == Counter((b"w%d" % w, b"%d" % n) for w in range(8) for n in range(1, 11))
     assert len(await read_all(kafka.bootstrap, f"{name}-out")) == 1000
+
+
+@pytest.mark.kafka
+async def test_an_ordinary_agent_of_two_workers_sends_to_any_partition_under_exactly_once(
+    kafka: Kafka, start: Start, name: str
+) -> None:
+    """The partition that a message goes to, and with it Faust's choice of a transaction, may be the other worker's."""
+    words, totals = f"{name}-words", f"{name}-totals"
+    await create_topics(kafka.bootstrap, f"{name}-in", words, totals)
+    env = {"WORDS": words, "TOTALS": totals, "GUARANTEE": "exactly_once"}
+    workers = [start("beside", kafka.bootstrap, worker=f"worker{i}", **env) for i in range(2)]
+
+    def share() -> bool:
+        ready = [re.findall(r"worker ready: \S+((?: \d)+)", worker.log()) for worker in workers]
+        return all(lines and len(lines[-1].split()) == 2 for lines in ready)
+
+    await asyncio.to_thread(wait_until, share, 60, "two partitions each")
+    await produce(kafka.bootstrap, words, [Record(i % 4, b"w%d" % (i % 8), b"x") for i in range(400)])
+    await wait_for_outputs(kafka.bootstrap, totals, 400, 60)
+    for worker in workers:
+        assert worker.terminate() == 0
+        assert "Traceback" not in worker.log()
+    outputs = Counter((r.key, r.value) for r in await read_all(kafka.bootstrap, totals))
+    assert outputs == Counter((b"w%d" % w, b"%d" % n) for w in range(8) for n in range(1, 51))
 
 
 async def _outputs(broker: Tansu, topic: str, n: int) -> None:
