@@ -54,8 +54,9 @@ class TransactionManager(FaustTransactionManager):  # type: ignore[misc]
     ) -> Any:
         """Send a message of an ordinary agent in the transaction of the event it came of.
 
-        Faust takes the transaction of the partition it goes to, which belongs to another worker as soon as there are
-        several. What comes of no event (a timer) goes into any transaction of this worker.
+        Faust takes the transaction of the partition it goes to, which is another worker's as soon as there are
+        several, and none at all for a topic that this worker does not read. What comes of no event (a timer) goes into
+        any transaction of this worker.
 
         Raises:
             StateError: this worker has no partition, hence no transaction.
@@ -73,8 +74,8 @@ class TransactionManager(FaustTransactionManager):  # type: ignore[misc]
                 return tid
         if not producers:
             raise StateError(
-                "a message cannot be sent: under exactly_once it needs a transaction, and this worker has no partition; "
-                "send from an agent, or use at_least_once"
+                "a message cannot be sent: under exactly_once it needs a transaction, and this worker has no "
+                "partition; send from an agent, or use at_least_once"
             )
         return str(min(producers))
 

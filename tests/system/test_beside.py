@@ -12,7 +12,7 @@ from tests.system.brokers import Kafka, Tansu
 from tests.system.conftest import Start
 from tests.system.counting import Clicks, judge
 from tests.system.crashes import wait_for_outputs
-from tests.system.kafka_io import Record, create_topics, produce, read_all
+from tests.system.kafka_io import Record, create_topics, end_offsets, produce, read_all
 from tests.system.workers import wait_until
 
 pytestmark = pytest.mark.system
@@ -64,6 +64,8 @@ async def test_an_ordinary_agent_of_two_workers_sends_to_any_partition_under_exa
         assert "Traceback" not in worker.log()
     outputs = Counter((r.key, r.value) for r in await read_all(kafka.bootstrap, totals))
     assert outputs == Counter((b"w%d" % w, b"%d" % n) for w in range(8) for n in range(1, 51))
+    # Ends of transactions take offsets of their own: what was sent outside of them would leave none.
+    assert sum((await end_offsets(kafka.bootstrap, totals)).values()) > 400
 
 
 async def _outputs(broker: Tansu, topic: str, n: int) -> None:
