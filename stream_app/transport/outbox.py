@@ -70,6 +70,8 @@ class Outbox:
         self.queued_bytes = 0
         self.sent_records = 0
         self.failure: BaseException | None = None
+        #: Given every batch of records as it is queued, while somebody watches (`web.taps`).
+        self.tap: Callable[[str, Spans], None] | None = None
         #: Batches dropped because they were no longer allowed.
         self.refused = 0
 
@@ -100,6 +102,8 @@ class Outbox:
             raise self.failure
         if not len(values):
             return
+        if self.tap is not None:
+            self.tap(topic, values)
         producer = self._app.producer_for(source)
         batches = list(
             build_batches(
