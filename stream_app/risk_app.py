@@ -16,6 +16,8 @@ from stream_app.agents.bar_signals import BarSignals
 from stream_app.agents.credit import Credit
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from stream_app.agents.market_risk import MarketRisk, bar_models, model_columns, symbol_columns, time_bars
+from stream_app.agents.portfolio_risk import CHANNEL as PORTFOLIOS
+from stream_app.agents.portfolio_risk import PortfolioRisk, portfolio_rules, scenario_columns
 from stream_app.agents.refits import Refits
 from stream_app.batch import BatchTopic
 from stream_app.inference import Inference
@@ -23,7 +25,9 @@ from stream_app.metrics import Metrics
 from stream_app.processor import Processor
 from stream_app.settings import CreditSettings, Settings
 from tsrec_models.risk import surveillance_settings as surveillance
+from tsrec_models.risk.bar_models import ES_LEVEL, LEVELS, BarModels
 from tsrec_models.risk.credit import CreditScorer
+from tsrec_models.risk.fhs import FilteredHistoricalSimulation
 from tsrec_models.risk.market_watch import MarketWatch
 
 __all__ = ["RiskDesk", "risk_desk"]
@@ -37,6 +41,7 @@ class RiskDesk:
     market: MarketRisk
     accounts: AccountRisk
     credit: Credit | None
+    portfolios: PortfolioRisk | None = None
 
 
 def risk_desk(
@@ -56,6 +61,9 @@ def risk_desk(
         MARKET: signals.rules() + [rule for rule in watched if rule.kind in surveillance.SYMBOL_KINDS],
         ACCOUNTS: [rule for rule in watched if rule.kind in surveillance.ACCOUNT_KINDS],
     }
+    if settings.portfolio.enabled:
+        rules[PORTFOLIOS] = portfolio_rules()
+    bars_of_symbols = topics["symbol-bars"] if settings.portfolio.enabled else None
     # Rows go to the changelogs in this order: what can tell a repetition first, what decides that it is none last.
     alerts = Alerts(
         app.columnar_table("alerts", alert_columns(), sources=[trades, by_account, actions]),
@@ -66,7 +74,8 @@ def risk_desk(
     market = MarketRisk(
         models=app.columnar_table("symbol-models", model_columns(models), sources=[trades]),
         symbols=app.columnar_table("symbols", symbol_columns(bars), sources=[trades]),
-        forecasts=topics["forecasts"], alerts=alerts, bars=bars, bar_models=models, watch=MarketWatch(limits),
+        forecasts=topics["forecasts"], bar_topic=bars_of_symbols, alerts=alerts, bars=bars, bar_models=models,
+        watch=MarketWatch(limits),
         signals=signals, refits=Refits(settings.market.refit_processes, inference, metrics), inference=inference,
         metrics=metrics,
     )  # fmt: skip
@@ -81,12 +90,35 @@ def risk_desk(
     )  # fmt: skip
     app.process(by_account)(accounts)
     app.checkpoint.before_cut.append(accounts.write_back)
+    portfolios = None
+    if bars_of_symbols is not None:
+        portfolios = _portfolios(app, bars_of_symbols, topics["account-risk"], settings, models, accounts, inference, metrics)
     app.process(actions)(AlertActions(alerts, actions))
     credit = None
     if settings.credit.model is not None:
         credit = _credit(settings.credit, settings.credit.model, topics["credit-scores"], metrics, inference)
         app.process(topics["credit-applications"])(credit)
-    return RiskDesk(alerts, market, accounts, credit)
+    return RiskDesk(alerts, market, accounts, credit, portfolios)
+
+
+def _portfolios(
+    app: Processor,
+    bars: BatchTopic,
+    output: BatchTopic,
+    settings: Settings,
+    models: BarModels,
+    accounts: AccountRisk,
+    inference: Inference,
+    metrics: Metrics,
+) -> PortfolioRisk:
+    simulation = FilteredHistoricalSimulation(models.settings.window, LEVELS, ES_LEVEL)
+    portfolios = PortfolioRisk(
+        scenarios=app.columnar_table("scenarios", scenario_columns(simulation), sources=[bars]),
+        simulation=simulation, accounts=accounts, output=output, alerts=accounts.alerts, settings=settings.portfolio,
+        bar_s=settings.market.bar_s, inference=inference, metrics=metrics,
+    )  # fmt: skip
+    app.process(bars)(portfolios)
+    return portfolios
 
 
 def _credit(

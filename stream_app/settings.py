@@ -15,6 +15,7 @@ __all__ = [
     "CreditSettings",
     "LadderSettings",
     "MarketRiskSettings",
+    "PortfolioSettings",
     "Settings",
     "SurveillanceSettings",
     "TopicSettings",
@@ -77,7 +78,7 @@ class MarketRiskSettings(BaseModel):
     warmup_bars: Annotated[int, Field(ge=20)] = Field(30, description="Bars before anything is forecast of a symbol.")
     refit_bars: Annotated[int, Field(ge=20)] = Field(500, description="Parameters are estimated anew so often.")
     refit_delay_bars: Annotated[int, Field(ge=1)] = Field(
-        5, description="New parameters take effect so many bars after they were asked for."
+        10, description="New parameters take effect so many bars after they were asked for."
     )
     refit_processes: Annotated[int, Field(ge=0)] = Field(
         1, description="Processes that estimate parameters; 0: the worker does it itself."
@@ -87,6 +88,21 @@ class MarketRiskSettings(BaseModel):
     min_move_bps: Seconds = Field(10.0, description="A bar that moved less, in basis points, alarms nobody.")
     backtest_alarm: Positive = Field(
         10_000.0, description="Bars to a false alarm that a model of tail risk understates it."
+    )
+
+
+class PortfolioSettings(BaseModel):
+    """Tail risk of what accounts hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = Field(True, description="Tell every partition of accounts the bars of the symbols they trade.")
+    accounts: Annotated[int, Field(ge=1)] = Field(
+        200, description="Accounts of a partition that are looked at each bar, those with the largest positions."
+    )
+    min_exposure: Seconds = Field(0.0, description="Smallest value of positions that is looked at.")
+    var_limit: Positive = Field(
+        float("inf"), description="Largest loss an account may face at 99 % within a bar; inf: off."
     )
 
 
@@ -191,6 +207,9 @@ class Settings(BaseSettings):
 
     # Risk
     market: MarketRiskSettings = Field(default_factory=MarketRiskSettings, description="Bars, forecasts and alarms.")
+    portfolio: PortfolioSettings = Field(
+        default_factory=PortfolioSettings, description="Tail risk of what accounts hold."
+    )
     surveillance: SurveillanceSettings = Field(
         default_factory=SurveillanceSettings, description="The watch over markets and accounts."
     )

@@ -67,6 +67,23 @@ TOPICS: tuple[Topic, ...] = (
         "trades-by-account", "account_id", events.Trade, "internal", "account", retention_ms=DAY_MS,
         summary="Trades, keyed again by account.",
     ),
+    Topic(
+        "symbol-bars", "symbol", events.SymbolBar, "internal", "account", retention_ms=DAY_MS,
+        summary="Closed bars, a copy in each partition: what accounts' positions are worth and risk.",
+    ),
+    Topic("card-transactions", "account_id", events.CardTransaction, "input", "account", summary="Card payments."),
+    Topic(
+        "fraud-labels", "account_id", events.FraudLabel, "input", "account", retention_ms=30 * DAY_MS,
+        summary="What card payments turned out to be.",
+    ),
+    Topic(
+        "transactions-by-merchant", "merchant_id", events.MerchantTransaction, "internal", "merchant",
+        retention_ms=DAY_MS, summary="Card payments and labels, keyed again by merchant.",
+    ),
+    Topic(
+        "item-counts", "item_id", events.ItemCount, "internal", "item", retention_ms=DAY_MS,
+        summary="How often items were wanted, by window and partition of users.",
+    ),
     Topic("recommendations", "user_id", decisions.Recommendation, "output", "user", summary="Items for a user, now."),
     Topic(
         "risk-alerts", "subject", decisions.RiskAlert, "output", retention_ms=30 * DAY_MS, summary="What needs a look."
@@ -75,6 +92,14 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         "credit-scores", "account_id", decisions.CreditScore, "output", "account", retention_ms=30 * DAY_MS,
         summary="Scores of credit applications.",
+    ),
+    Topic(
+        "account-risk", "account_id", decisions.AccountRisk, "output", "account",
+        summary="Tail risk of accounts' positions.",
+    ),
+    Topic(
+        "fraud-scores", "account_id", decisions.FraudScore, "output", retention_ms=30 * DAY_MS,
+        summary="Scores of card payments.",
     ),
     Topic("late-events", "", None, "errors", summary="Events after their window closed, as they came."),
     Topic(

@@ -14,8 +14,10 @@ from msgspec import Meta, Struct
 from topics.fields import Id, Label, Probability, Severity, SourceRef, Status, Time
 
 __all__ = [
+    "AccountRisk",
     "CreditScore",
     "Forecast",
+    "FraudScore",
     "Recommendation",
     "RecommendedItem",
     "RiskAlert",
@@ -107,6 +109,45 @@ class CreditScore(Struct, frozen=True, omit_defaults=True):
     reasons: list[str]
     model: Label
     source: SourceRef
+
+
+class AccountRisk(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Tail risk of an account's positions over the next bar, and its drawdown, in the currency of the prices.
+
+    VaR and ES are losses, as positive numbers; each is absent where there are too few scenarios for it.
+    """
+
+    account_id: Id
+    ts: Time
+    step_s: Annotated[float, Meta(gt=0, description="Width of the bar that the risk is of, in seconds.")]
+    exposure: Annotated[float, Meta(ge=0, description="Sum of the positions' absolute values.")]
+    net: Annotated[float, Meta(description="Long less short positions.")]
+    positions: Annotated[int, Meta(ge=0)]
+    scenarios: Annotated[int, Meta(ge=0, description="Past bars that the positions were put through.")]
+    covered: Annotated[float, Meta(ge=0, le=1, description="Share of the exposure that has a history.")]
+    equity: Annotated[float, Meta(description="Realised and unrealised profit.")]
+    drawdown: Annotated[float, Meta(ge=0, description="Fall of the equity from its peak.")]
+    model: Label
+    source: SourceRef
+    var_95: float | None = None
+    var_99: float | None = None
+    es_975: float | None = None
+
+
+class FraudScore(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Probability that a card transaction is fraud, and what raised it."""
+
+    decision_id: Id
+    account_id: Id
+    merchant_id: Id
+    ts: Time
+    amount: float
+    probability: Probability
+    is_warning: Annotated[bool, Meta(description="Above the threshold that gives the wanted number of warnings.")]
+    threshold: float
+    model: Label
+    source: SourceRef
+    transaction_id: Id | None = None
 
 
 def source_ref(topic: str, partition: int, offset: int) -> str:

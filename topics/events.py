@@ -8,7 +8,20 @@ from msgspec import Meta, Struct
 
 from topics.fields import Action, Amount, Id, Price, Side, Time
 
-__all__ = ["AlertAction", "Click", "CreditApplication", "Feedback", "Item", "Purchase", "Trade"]
+__all__ = [
+    "AlertAction",
+    "CardTransaction",
+    "Click",
+    "CreditApplication",
+    "Feedback",
+    "FraudLabel",
+    "Item",
+    "ItemCount",
+    "MerchantTransaction",
+    "Purchase",
+    "SymbolBar",
+    "Trade",
+]
 
 
 class Click(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -76,6 +89,66 @@ class CreditApplication(Struct, frozen=True, omit_defaults=True):
     account_id: Id
     ts: Time
     features: dict[str, float | str | bool | None]
+
+
+class CardTransaction(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A card (or account) pays a merchant; what is not accepted by the card's bank does not belong here."""
+
+    account_id: Id
+    merchant_id: Id
+    ts: Time
+    amount: Amount
+    transaction_id: Id | None = None
+
+
+class FraudLabel(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a transaction turned out to be: a complaint of the card's holder, or a check that found it good."""
+
+    account_id: Id
+    merchant_id: Id
+    ts: Annotated[Time, Meta(description="Of the transaction.")]
+    is_fraud: bool
+    known_ts: Annotated[Time, Meta(description="When it became known; 0: now, the time of the record.")] = 0.0
+    amount: Amount | None = None
+    transaction_id: Id | None = None
+
+
+class MerchantTransaction(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Internal: a card transaction or a label on its way to the merchant's state, with what is known of the card."""
+
+    account_id: Id
+    merchant_id: Id
+    ts: Time
+    amount: Amount
+    card: Annotated[str, Meta(description="Features of the card, float64 in base64; empty for a label.")]
+    source: Id
+    transaction_id: Id | None = None
+    is_fraud: bool | None = None
+    known_ts: Time | None = None
+
+
+class SymbolBar(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Internal: a closed bar of a symbol, and the volatility's parameters where they are new from it on."""
+
+    symbol: Id
+    number: Annotated[float, Meta(description="Start of the bar over its width.")]
+    ts: Annotated[Time, Meta(description="End of the bar.")]
+    close: Price
+    log_return: float | None = None
+    omega: float | None = None
+    alpha: float | None = None
+    gamma: float | None = None
+    beta: float | None = None
+    mu: float | None = None
+
+
+class ItemCount(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Internal: how often an item was wanted in a window, in one partition of users."""
+
+    item_id: Id
+    ts: Annotated[Time, Meta(description="Start of the window.")]
+    count: Annotated[int, Meta(ge=0)]
+    origin: Annotated[int, Meta(ge=0, description="The partition that counted.")]
 
 
 class AlertAction(Struct, frozen=True, omit_defaults=True):

@@ -81,6 +81,10 @@ class _Numbers:
             self.row_of[given] = new
         return column[rows].astype(np.int64)
 
+    def names(self, numbers: NDArray[np.int64]) -> Spans:
+        """The keys of numbers."""
+        return self.shard.index.keys(self.row_of[numbers])
+
     def name(self, number: int) -> str:
         """The key of a number."""
         return (self.shard.index.keys(self.row_of[number : number + 1])[0] or b"").decode()

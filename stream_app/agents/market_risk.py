@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stream_app.agents.alerts import Alerts
 from stream_app.agents.bar_signals import BarSignals
 from stream_app.agents.refits import Refits
+from stream_app.agents.symbol_bars import tell_bars
 from stream_app.agents.watched_models import WatchedModels
 from stream_app.batch import Batch, BatchTopic
 from stream_app.inference import Inference
@@ -59,15 +60,18 @@ def bar_models(settings: MarketRiskSettings) -> BarModels:
 
 
 def symbol_columns(bars: TimeBars) -> Columns:
-    """What every trade changes: open bars, and the watch over moves and large orders."""
+    """What every trade changes: open bars, the watch over moves and large orders, whether an account trades it."""
     return Columns(
-        begun=Column(np.bool_), bars=Column(np.float64, (bars.width,)), watch=Column(np.float64, (MARKET_WIDTH,))
+        begun=Column(np.bool_),
+        owned=Column(np.bool_),
+        bars=Column(np.float64, (bars.width,)),
+        watch=Column(np.float64, (MARKET_WIDTH,)),
     )
 
 
 def model_columns(models: BarModels) -> Columns:
     """What only a closed bar changes: a row of 17 KB with a window of 500."""
-    return Columns(models=Column(np.float64, (models.width,)))
+    return Columns(told=Column(np.bool_), models=Column(np.float64, (models.width,)))
 
 
 def sides(columns: Any) -> NDArray[np.int8]:
@@ -87,6 +91,7 @@ class MarketRisk:
         symbols: Table,
         models: Table,
         forecasts: BatchTopic,
+        bar_topic: BatchTopic | None,
         alerts: Alerts,
         bars: TimeBars,
         bar_models: BarModels,
@@ -100,6 +105,7 @@ class MarketRisk:
         self.symbols = symbols
         self.models = models
         self.forecasts = forecasts
+        self.bar_topic = bar_topic
         self.alerts = alerts
         self.bars = bars
         self.bar_models = bar_models
@@ -121,6 +127,7 @@ class MarketRisk:
             if not len(batch):
                 return
         self._begin(shard, rows)
+        shard.column("owned")[rows[trades.account_id.start >= 0]] = True
         side = sides(trades)
         unusual = self.watch.update(
             shard.column("watch"), rows, side, trades.price, trades.quantity, trades.ts, batch.offsets
@@ -184,9 +191,13 @@ class MarketRisk:
             rows, self.models.source(batch.topic.name), batch.offsets[by], (closed.number + 1.0) * self.bars.width_s
         )
         bars = Bars(rows, closed.fields, closed.width_s)
-        outcome = await self._models_step(models, bars, batch.partition != NOWHERE)
+        stepping = await self._models_step(models, bars, batch.partition != NOWHERE)
+        outcome = stepping.outcome()
         sources = [batch.source(i) for i in by.tolist()]
         self._forecast(batch, names, bars, outcome, sources)
+        if self.bar_topic is not None:
+            owned = shard.column("owned")[closed.rows]
+            tell_bars(batch, self.bar_topic, names, bars, owned, models, self.bar_models, stepping)
         told = self.signals.of(
             bars, outcome, [(name or b"").decode() for name in names.tolist()], sources,
             lambda kind, subject: self.alerts.is_open(CHANNEL, batch.partition, kind, subject),
@@ -194,7 +205,7 @@ class MarketRisk:
         )  # fmt: skip
         return [(int(by[at]), signal) for at, signal in told]
 
-    async def _models_step(self, models: Shard, bars: Bars, counted: bool) -> BarOutcome:
+    async def _models_step(self, models: Shard, bars: Bars, counted: bool) -> Stepping:
         """Through the models; parameters that are due by a bar are waited for, and nothing else is."""
         stepping = await self.inference.run(self._started, models.column("models"), bars)
         while True:
@@ -211,11 +222,10 @@ class MarketRisk:
             if stepping.done:
                 break
             await self.inference.run(stepping.advance)
-        outcome = stepping.outcome()
         if counted:
-            self.watched.take(outcome)
+            self.watched.take(stepping.outcome())
             self.metrics.drifted.inc(stepping.drifted)
-        return outcome
+        return stepping
 
     def _started(self, state: NDArray[np.float64], bars: Bars) -> Stepping:
         stepping = self.bar_models.begin(state, bars)
@@ -264,6 +274,7 @@ class MarketRisk:
 
     async def _rehearse(self, shard: Shard, rows: NDArray[np.int64]) -> None:
         """Compile what only runs when a symbol has warmed up."""
+        self.refits.warm_up(self.bar_models.settings.order)
         models = self.models.shard(NOWHERE)
         row = models.locate(shard.index.keys(rows[:1]))
         n = self.bar_models.settings.warmup + self.bar_models.settings.delay + _REHEARSED_BARS

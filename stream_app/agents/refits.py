@@ -17,9 +17,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 
+import numpy as np
+
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
-from tsrec_models.risk.bar_refits import Job, Refitted, refit
+from tsrec_models.risk.bar_refits import GJR_FROM, Job, Refitted, refit
 
 __all__ = ["Refits"]
 
@@ -50,6 +52,10 @@ class Refits:
             return
         while len(self._futures) > _MOST_KEPT:
             self._futures.popitem(last=False)
+
+    def warm_up(self, order: tuple[int, int, int]) -> None:
+        """Start a process and let it load what it needs, so that the first estimate does not wait for that."""
+        self.begin(Job(0, 1e-4 * np.sin(np.arange(GJR_FROM + 1.0) ** 2), order))
 
     async def result(self, job: Job) -> Refitted:
         """What the estimate found; waits for it, or makes it anew where it was lost."""
@@ -93,10 +99,9 @@ class Refits:
 
 
 def _set_up() -> None:
-    """In a new process: leave signals to the worker, be nice to it, and end with it whatever ends it."""
+    """In a new process: leave signals to the worker, and end with it whatever ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(10)
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -27,7 +27,7 @@ from tsrec_models.risk.bars import Bars
 from tsrec_models.risk.fhs import FilteredHistoricalSimulation, RiskForecast
 from tsrec_models.risk.innovation_band import InnovationBand
 
-__all__ = ["LEVELS", "BarModelSettings", "BarModels", "BarOutcome"]
+__all__ = ["ES_LEVEL", "LEVELS", "BarModelSettings", "BarModels", "BarOutcome"]
 
 #: Levels of value at risk; expected shortfall is that of the middle one.
 LEVELS, ES_LEVEL = (0.95, 0.975, 0.99), 0.975
@@ -40,6 +40,8 @@ _HEADER = _RESIDUAL_DRIFT + DRIFT_WIDTH
 #: Bars that a moving mean of the drift monitors goes back, and how many standard deviations off it is drift. Bars come
 #: by the thousand and each refit costs; innovations of a sound model are reported less than once in 100,000.
 _DRIFT_MEMORY, _DRIFT_SIGMAS = 200, 6.0
+#: Drift is looked at after every so many returns: between, bars of a symbol go through without a stop.
+_DRIFT_EVERY = 50
 
 #: A return counts for the volatility to come as at most so many of its standard deviations. Else one jump would raise
 #: it a hundredfold, a window of residuals would shrink to nothing, and the risk read from them with it.
@@ -58,7 +60,7 @@ class BarModelSettings:
     refit_every: int = 500
     window: int = 500
     max_gap: int = 10
-    delay: int = 5
+    delay: int = 10
 
     def __post_init__(self) -> None:
         if self.warmup < 20 or self.refit_every < self.warmup or self.window < 100 or self.max_gap < 1:
@@ -77,6 +79,9 @@ class BarModelSettings:
 
 class BarModels:
     """Steps the models of many symbols; it holds settings and scratch, not state."""
+
+    #: Column of a row with the number of its latest bar.
+    LAST_NUMBER = _LAST
 
     def __init__(self, settings: BarModelSettings | None = None) -> None:
         self.settings = s = settings or BarModelSettings()
@@ -131,20 +136,25 @@ class BarModels:
         late = (counts > 0) & (counts % self.settings.refit_every == 0)
         return np.asarray(early | late, np.bool_)
 
+    def _may_ask(self, counts: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether after so many returns a symbol may ask: on schedule, or since it has drifted."""
+        return np.asarray(self._is_scheduled(counts) | ((counts > 0) & (counts % _DRIFT_EVERY == 0)), np.bool_)
+
     def stretch(self, state: NDArray[np.float64], rows: NDArray[np.int64], returns: NDArray[np.float64]) -> int:
         """How many of the bars can be taken before one needs parameters that are not there yet.
 
-        No symbol has a bar after the one at which it swaps; none more than `delay` bars, so that what drifts within
-        the stretch swaps after it; and a missing return is a symbol's first.
+        No symbol has a bar after the one at which it swaps, or would if it asked within the stretch; and a missing
+        return is a symbol's first.
         """
         seen = np.isfinite(returns)
         counts = state[rows, _COUNT] + running_counts(rows, seen)
         asked = state[rows, _ASKED]
-        # The latest bar of a symbol at which nothing of it is behind: what swaps there, or was asked for long enough.
-        ends = (asked > 0) & seen & (counts >= asked + self.settings.delay)
-        place, before = occurrences(rows)
+        ends = seen & np.where(
+            asked > 0, counts >= asked + self.settings.delay, self._may_ask(counts - self.settings.delay)
+        )
+        _, before = occurrences(rows)
         again = before >= 0
-        cut = again & (~seen | ends[before] | (place >= self.settings.delay))
+        cut = again & (~seen | ends[before])
         found = np.flatnonzero(cut)
         return int(found[0]) if len(found) else len(rows)
 
@@ -196,7 +206,7 @@ class BarModels:
         drifted = (innovations[:, 0] > _DRIFT_SIGMAS) | (innovations[:, 2] > _DRIFT_SIGMAS)
         # Residuals of EWMA are not of variance one in the first place.
         drifted |= (state[rows, _GARCH] > 0) & (sizes[:, 1] > _DRIFT_SIGMAS)
-        drifted &= counts >= state[rows, _SWAPPED] + self.settings.warmup
+        drifted &= (counts % _DRIFT_EVERY == 0) & (counts >= state[rows, _SWAPPED] + self.settings.warmup)
         wanted = np.flatnonzero(seen & (state[rows, _ASKED] == 0) & (self._is_scheduled(counts) | drifted))
         chosen, first = np.unique(rows[wanted], return_index=True)
         state[chosen, _ASKED] = counts[wanted[first]]
@@ -230,11 +240,11 @@ class BarModels:
         state[row, self._states] = bank.to_rows()[0]
         state[row, _FITTED] = state[row, _COUNT]
 
-    def amend(self, state: NDArray[np.float64], outcome: BarOutcome, rows: NDArray[np.int64]) -> None:
-        """What was said of the next bar of `rows`, by their parameters of now; `outcome` is changed."""
+    def amend(self, state: NDArray[np.float64], outcome: BarOutcome, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What was said of the next bar of `rows`, by their parameters of now; `outcome` is changed at these places."""
         last = len(outcome) - 1 - np.unique(outcome.rows[::-1], return_index=True)[1]
-        last = last[np.isin(outcome.rows[last], rows)]
-        at = outcome.rows[last]
+        last = np.sort(last[np.isin(outcome.rows[last], rows)])
+        changed, at = last, outcome.rows[last]
         outcome.volatility[last] = self.risk.volatility(state, at)
         outcome.var[last], outcome.es[last] = self.risk.risks(state, at)
         fitted = np.flatnonzero(state[at, _FITTED] > 0)
@@ -245,6 +255,7 @@ class BarModels:
             forecast = bank.forecast(1)
             outcome.mean[last] = forecast.mean[:, 0]
             outcome.half_width[last] = self.band.half_width(state, at, forecast.variance[:, 0])
+        return changed
 
     def _tail_risk(
         self,

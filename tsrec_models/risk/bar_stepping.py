@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tsrec_models.risk.bar_outcome import BarOutcome
 from tsrec_models.risk.bar_refits import Job, Refitted
+from tsrec_models.risk.volatility import GarchParameters
 
 if TYPE_CHECKING:
     from tsrec_models.risk.bar_models import BarModels
@@ -36,7 +37,8 @@ class Stepping:
     ) -> None:
         self.asked: list[Job] = []
         self.due: list[Job] = []
-        self.swapped: list[int] = []  #: rows that have new parameters
+        #: Places in the outcome after which a volatility has new parameters, and which.
+        self.swapped: list[tuple[int, GarchParameters]] = []
         self.drifted = 0  #: how many times a row asked since it had drifted
         self._models, self._state = models, state
         self._at, self._rows, self._returns, self._numbers = at, rows, returns, numbers
@@ -68,8 +70,12 @@ class Stepping:
         for row, parameters in zip(rows, found, strict=True):
             self._models.swap(self._state, row, parameters)
         if rows:
-            self._models.amend(self._state, self._outcomes[-1], np.array(rows))
-            self.swapped += rows
+            outcome = self._outcomes[-1]
+            first = self._done - len(outcome)
+            garch = {job.row: new.garch for job, new in zip(self.due, found, strict=True) if new.garch is not None}
+            for place in self._models.amend(self._state, outcome, np.array(rows)).tolist():
+                if (row := int(outcome.rows[place])) in garch:
+                    self.swapped.append((first + place, garch[row]))
         self.asked, self.due = [], []
 
     def outcome(self) -> BarOutcome:

@@ -126,6 +126,10 @@ class FilteredHistoricalSimulation:
         """The row's returns in the window, oldest first: what a refit is estimated from."""
         return self._ring(state, row, 0)
 
+    def numbers(self, state: NDArray[np.float64], row: int) -> NDArray[np.float64]:
+        """Bar numbers of the row's returns in the window, oldest first."""
+        return self._ring(state, row, 2)
+
     def residuals(self, state: NDArray[np.float64], row: int) -> NDArray[np.float64]:
         """The row's residuals in the window, oldest first."""
         return self._ring(state, row, 1)

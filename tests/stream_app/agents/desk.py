@@ -22,6 +22,11 @@ from topics.spans import Spans
 
 __all__ = ["Desk", "record_batch"]
 
+#: Topics that the application reads itself.
+INTERNAL = (
+    "trades-by-account", "alert-actions", "symbol-bars", "transactions-by-merchant", "item-counts",
+)  # fmt: skip
+
 
 def record_batch(
     topic: str, partition: int, values: list[bytes], first_offset: int = 0, headers: Spans | None = None
@@ -92,7 +97,7 @@ class Desk:
                 await self._route(out)
 
     async def _route(self, out: Any) -> None:
-        if out.topic in ("trades-by-account", "alert-actions"):
+        if out.topic in INTERNAL:
             places = np.full(len(out.values), out.partition) if isinstance(out.partition, int) else out.partition
             for partition in np.unique(places).tolist():
                 rows = np.flatnonzero(places == partition)

@@ -85,8 +85,8 @@ def test_forecasts_are_those_of_the_filter_with_parameters_from_the_past_alone()
     outcomes, _ = _run(_bars(np.zeros(90), np.arange(90.0), returns), 1000)
     mean = _joined(outcomes, "mean")
     past = returns[1:]  # the first bar has none
-    for end in (36, 58, 64, 66, 89):  # asked for after 30 and 60 returns, in force five returns later
-        estimates = estimate([past[: 30 if end < 66 else 60]], Order(1, 0, 1))
+    for end in (41, 58, 69, 71, 89):  # asked for after 30 and 60 returns, in force ten returns later
+        estimates = estimate([past[: 30 if end < 71 else 60]], Order(1, 0, 1))
         bank = ArimaBank(1, estimates.pack(), estimates.layout())
         bank.filter(past[: end - 1, None])
         assert mean[end - 1] == pytest.approx(bank.forecast(1).mean[0, 0], rel=1e-6, abs=1e-12)
