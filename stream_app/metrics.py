@@ -34,7 +34,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         r = self.registry
-        disable_created_metrics()  # when a counter was made: as many series again, and no rule asks
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, and no rule asks
         ProcessCollector(registry=r)
         self.events = Counter("tsrec_events", "Events read.", ["topic"], registry=r)
         self.batch_records = Histogram(

@@ -18,6 +18,8 @@ __all__ = ["Gauges", "Stalls"]
 
 #: So many events of a partition without a step of its watermark are no accident of order.
 STALLED_EVENTS = 100
+#: A partition of which nothing was read for so long is idle, whatever its watermark does.
+IDLE_S = 300.0
 
 
 @dataclass
@@ -33,7 +35,7 @@ class _Mark:
 
 class Stalls:
     """For how long partitions have been read without their watermark moving: an event far ahead of all others has
-    pushed it there, or a sender repeats one time. A partition of which nothing is read does not stall."""
+    pushed it there, or a sender repeats one time. An idle partition does not stall."""
 
     def __init__(self) -> None:
         self._marks: dict[TP, _Mark] = {}
@@ -46,7 +48,9 @@ class Stalls:
             return 0.0
         if offset > mark.read:
             mark.read, mark.read_s = offset, now_s
-        return mark.read_s - mark.since_s if mark.read - mark.offset >= STALLED_EVENTS else 0.0
+        if mark.read - mark.offset < STALLED_EVENTS or now_s - mark.read_s > IDLE_S:
+            return 0.0
+        return mark.read_s - mark.since_s
 
     def keep(self, tps: set[TP]) -> None:
         """Forget partitions that others have by now."""
