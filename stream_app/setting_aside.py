@@ -19,6 +19,9 @@ FRAME_BYTES = 200
 #: Header of a record that was too large even for the topic it went to: its size before it was cut.
 TRUNCATED = "error.truncated"
 
+#: How encoded headers of offset 0 end: its length, and the digit.
+_OFFSET_NOUGHT = b"\x020"
+
 
 class Letters(NamedTuple):
     """Columns to send."""
@@ -34,15 +37,27 @@ def dead_letters_of(records: RecordBatch, errors: list[tuple[RecordError, str]],
     sizes = (records.values.end - records.values.start) + (keys.end - keys.start)
     cut = np.zeros(len(records), np.int64)
     headers = []
-    for i, (error, stage) in enumerate(errors):
-        own = [(name, value or b"") for name, value in records.headers(i)]
-        all_of_them = error_headers(error, stage, records.topic, records.partition, int(records.offsets[i]), own)
-        encoded = encode_headers(all_of_them)
-        over = int(sizes[i]) + len(encoded) + FRAME_BYTES - max_bytes
+    # A sender that is broken sends the same mistake many times: its headers are encoded once, but for the offset.
+    known: dict[tuple[str, str, str], bytes] = {}
+    bare = (records.header_spans.end - records.header_spans.start == 1).tolist()  # one byte says that there are none
+    offsets = records.offsets.tolist()
+    for i, ((error, stage), size) in enumerate(zip(errors, sizes.tolist(), strict=True)):
+        own = [] if bare[i] else [(name, value or b"") for name, value in records.headers(i)]
+        if own:
+            encoded = encode_headers(error_headers(error, stage, records.topic, records.partition, offsets[i], own))
+        else:
+            what = (error.reason, error.message, stage)
+            if what not in known:
+                some = encode_headers(error_headers(error, stage, records.topic, records.partition, 0))
+                known[what] = some[: -len(_OFFSET_NOUGHT)]
+            digits = b"%d" % offsets[i]
+            encoded = known[what] + bytes((len(digits) << 1,)) + digits
+        over = size + len(encoded) + FRAME_BYTES - max_bytes
         if over > 0:
-            size = int(records.values.end[i] - records.values.start[i])
-            encoded = encode_headers([*all_of_them, (TRUNCATED, b"%d" % size)])
-            cut[i] = min(size, over + len(TRUNCATED) + 24)
+            whole = int(records.values.end[i] - records.values.start[i])
+            all_of_them = error_headers(error, stage, records.topic, records.partition, offsets[i], own)
+            encoded = encode_headers([*all_of_them, (TRUNCATED, b"%d" % whole)])
+            cut[i] = min(whole, over + len(TRUNCATED) + 24)
         headers.append(encoded)
     values = Spans(records.values.data, records.values.start, ends - cut)
     return Letters(keys, values, Spans.of(headers))
