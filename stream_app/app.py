@@ -12,17 +12,22 @@ from faust.app.base import BootStrategy
 from stream_app.agents.profiles import DAY_S, profile_columns
 from stream_app.agents.recommendations import Recommender
 from stream_app.agents.trends import SLOTS, ItemTrends, trend_columns
+from stream_app.asking import OnDemand
 from stream_app.batch import BatchTopic
 from stream_app.catalog import CatalogReader
 from stream_app.contract import catalog_of, dialect_of, inputs_of
 from stream_app.inference import Inference
 from stream_app.items import ItemIndex
+from stream_app.latest import LatestLists
 from stream_app.metrics import Metrics
 from stream_app.models import LiveModel
 from stream_app.processor import Processor
 from stream_app.risk_app import RiskDesk, risk_desk
 from stream_app.settings import Settings
 from stream_app.web import WebContext, WebServer
+from stream_app.web.published import Fan, LastForecasts
+from stream_app.web.taps import Taps
+from stream_app.web.tokens import Security, security_of
 from topics.catalog import Catalog
 from tsrec_models.sequence.rules import RuleSettings
 
@@ -61,6 +66,7 @@ def build(settings: Settings) -> Application:
     Raises:
         UsageError, ArtifactError: a setting, or the model it names, that cannot work.
     """
+    security = security_of(settings)
     metrics = Metrics()
     catalog = catalog_of(settings)
     metrics.announce(catalog.values(), version("tsrec"), settings.ladder.budget_ms / 1000.0)
@@ -103,11 +109,18 @@ def build(settings: Settings) -> Application:
         metrics=metrics, settings=settings, catalog_ready=catalog_ready, gate=risk.alerts.gate,
         model=model,
     )  # fmt: skip
+    latest = LatestLists(settings.k)
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
     app.service(_catalog_service(app, topics["items"], items, catalog_ready))
-    web = WebContext(app, settings, catalog, items, trends, recommender, inference, metrics, risk, catalog_ready)
-    app.boot_strategy = _Boot(app, web)
+    forecasts = LastForecasts()
+    web = WebContext(
+        app, settings, catalog, items, trends, recommender, inference, metrics, risk, catalog_ready,
+        latest, OnDemand(recommender), forecasts,
+    )  # fmt: skip
+    fan = Fan(app.outbox, {catalog["forecasts"].kafka_name: forecasts.offer})
+    web.taps = Taps(fan, {topic.kafka_name for topic in catalog.values() if topic.role in ("output", "errors")})
+    app.boot_strategy = _Boot(app, web, security)
     return Application(app, settings, catalog, items, recommender, inference, metrics, risk, web)
 
 
@@ -124,12 +137,13 @@ def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready:
 class _Boot(BootStrategy):  # type: ignore[misc]
     """Faust starts its own pages here, before the consumer; they show tables to everybody, ours is served instead."""
 
-    def __init__(self, app: Processor, context: WebContext) -> None:
+    def __init__(self, app: Processor, context: WebContext, security: Security) -> None:
         super().__init__(app)
         self._context = context
+        self._security = security
 
     def web_server(self) -> list[WebServer]:
-        return [WebServer(self._context, loop=self.app.loop, beacon=self.app.beacon)]
+        return [WebServer(self._context, self._security, loop=self.app.loop, beacon=self.app.beacon)]
 
 
 def _topic(app: Processor, settings: Settings, catalog: Catalog, name: str) -> BatchTopic:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from stream_app.agents.recommendations import Recommender
 from stream_app.agents.trends import ItemTrends
+from stream_app.asking import OnDemand
 from stream_app.errors import TsrecError
 from stream_app.inference import Inference
 from stream_app.items import ItemIndex
+from stream_app.latest import LatestLists
 from stream_app.metrics import Metrics
 from stream_app.processor import Processor
 from stream_app.risk_app import RiskDesk
 from stream_app.settings import Settings
+from stream_app.web.published import LastForecasts
 from topics.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -57,15 +60,21 @@ class WebContext:
     metrics: Metrics
     risk: RiskDesk
     catalog_ready: asyncio.Event
+    latest: LatestLists
+    on_demand: OnDemand
+    forecasts: LastForecasts
     taps: Taps | None = None
+    #: Makes a decision again from its inputs, by its id; None where it cannot be found. Awaited in the web's loop.
+    replay: Callable[[str], Awaitable[dict[str, Any] | None]] | None = None
     stream: StreamLoop = field(default_factory=lambda: StreamLoop())
 
-    async def in_stream(
-        self,
-        work: Callable[P, Awaitable[T]] | Callable[P, T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    @overload
+    async def in_stream(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    @overload
+    async def in_stream(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    async def in_stream(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run `work`, a function or a coroutine function, in the stream's loop and give what it returns.
 
         Keep it short: the stream stands still meanwhile. Copy what it reads before it returns. Many calls at once
@@ -75,7 +84,7 @@ class WebContext:
             StreamBusy: the stream did not answer within two seconds, or does not run.
             whatever `work` raises.
         """
-        return cast("T", await self.stream.call(partial(work, *args, **kwargs), IN_STREAM_S))
+        return await self.stream.call(partial(work, *args, **kwargs), IN_STREAM_S)
 
 
 class StreamLoop:
@@ -123,7 +132,7 @@ class StreamLoop:
                 continue
             if inspect.isawaitable(result):
                 task = asyncio.ensure_future(result)
-                task.add_done_callback(lambda task, answer=answer, home=home: _forward(task, answer, home))
+                task.add_done_callback(partial(_forward, answer=answer, home=home))
             else:
                 done.setdefault(home, []).append((answer, result, None))
         for home, answers in done.items():
