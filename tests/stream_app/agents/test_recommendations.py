@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from stream_app.answering import Answer, Request
 from stream_app.app import Application
 from tests.stream_app.agents.conftest import batch_of, recommendations
 from topics.columns import decode_columns
@@ -180,3 +181,73 @@ async def test_without_time_for_the_model_the_rules_answer(make_app: Make, artif
     app.recommender.ladder.budget_s = float("-inf")
     (answer,) = await send(app, [Click("w", "a0", 90_000.0)], offset=1000)
     assert answer.rung == "trending"
+
+
+async def two_requests(app: Application, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """What two lanes would ask at once: known and new users, a user twice, items that only one partition knows."""
+    for partition in (0, 1):
+        await app.recommender(batch_of(topic(app, "clicks"), sessions(12, seed=partition), partition=partition))
+    asked: list[Request] = []
+
+    async def keep(request: Request) -> Answer:
+        asked.append(request)
+        return Answer()
+
+    monkeypatch.setattr(app.recommender._merged, "ask", keep)
+    one = [Click("u1", "a0", 20_000.0), Click("new", "b0", 20_001.0), Click("u1", "a1", 20_002.0)]
+    two = [Click("u1", "b1", 90_000.0), Click("u3", "only-here", 90_001.0)]
+    for partition, events in enumerate((one, two)):
+        await app.recommender(batch_of(topic(app, "clicks"), events, partition=partition, offset=500))
+    assert [len(request) for request in asked] == [3, 2]
+    return asked
+
+
+def stated(answers: list[Answer | Exception]) -> list[dict[str, object]]:
+    """The published records without the moment of their writing."""
+    records = []
+    for answer in answers:
+        assert isinstance(answer, Answer)
+        assert answer.values is not None
+        records += [{**msgspec.json.decode(value or b""), "produced_ts": None} for value in answer.values]
+    return records
+
+
+async def test_lanes_answered_together_get_what_each_would_get_alone(
+    make_app: Make, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(model=artifact, ladder={"budget_ms": 1e6})
+    app.items.update(
+        decode_columns(Item, Spans.of([msgspec.json.encode(Item("a2", expires_at=50_000.0))])), Spans.of([])
+    )
+    requests = await two_requests(app, monkeypatch)
+    answering = app.recommender._answering
+    states = [request.state.copy() for request in requests if request.state is not None]
+    alone = [answer for request in requests for answer in answering._together([request])]
+    for request, state in zip(requests, states, strict=True):
+        request.state = state
+    together = answering._together(requests)
+    assert len(stated(alone)) == 5
+    for one, other in zip(stated(alone), stated(together), strict=True):
+        assert one.keys() == other.keys()
+        assert [i["item_id"] for i in one.pop("items")] == [i["item_id"] for i in other.pop("items")]  # type: ignore[attr-defined]
+        assert one == other
+    for mine, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(mine.state, other.state, rtol=1e-5, atol=1e-6)  # type: ignore[union-attr]
+    # What was for sale in the time of one lane and not in that of the other stays apart.
+    of_one, of_two = ({i["item_id"] for r in stated([a]) for i in r["items"]} for a in together)  # type: ignore[attr-defined]
+    assert "a2" in of_one
+    assert "a2" not in of_two
+
+
+async def test_a_request_that_fails_leaves_its_neighbour_answered_and_learnt_once(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    good, bad = await two_requests(app, monkeypatch)
+    bad.category = None  # type: ignore[assignment]
+    counts = app.recommender.trends.trending.counts(90_001.0).sum()
+    answers = app.recommender._answering([good, bad])
+    assert len(stated(answers[:1])) == 3
+    assert isinstance(answers[1], Exception)
+    gained = app.recommender.trends.trending.counts(90_001.0).sum() - counts
+    assert 2.0 < gained < 3.0  # three events, decayed a little; none of the other's two
