@@ -55,6 +55,7 @@ KINDS = {
     "popularity-decayed": ("tsrec_models.sequence.popularity", "Trending"),
     "item-to-item": ("tsrec_models.sequence.item_to_item", "ItemToItem"),
     "rules": ("tsrec_models.sequence.rules_recommender", "RulesRecommender"),
+    "session-knn": ("tsrec_models.sequence.session_knn", "SessionKnn"),
     "blend": ("tsrec_models.sequence.blend", "Blend"),
 }
 

@@ -67,6 +67,7 @@ def command(
     FILE is CSV, TSV, Parquet or JSONL with the columns user_id, item_id and, if known, ts. Each user's last event is
     the test, the one before it validation. The last line printed is one JSON object.
     """
+    from stream_app.weighing import Weighed, choose_weight
     from tsrec_models.artifacts import load_model_class, save_artifact
     from tsrec_models.preparation.reading import read_log
     from tsrec_models.sequence.hparams import search_settings
@@ -94,6 +95,7 @@ def command(
         )
         settings = trials[0].settings
         minutes = max(0.1 * max_minutes, max_minutes - (time.monotonic() - started) / 60.0)
+    weighed: list[Weighed] = []
     model = fit(
         train,
         model=model_class,
@@ -106,13 +108,19 @@ def command(
         checkpoint=resume,
         tensorboard=tensorboard,
         wandb=wandb,
+        validated=lambda *held: weighed.append(choose_weight(*held, seed=seed)),
     )
     metrics: dict[str, Any] = {"validation": model.metrics}
     if held_out is not None:
         metrics["test"] = validate(model, held_out)
+    chosen = {}
+    if weighed:
+        metrics["live_blend"] = weighed[0].as_dict()
+        chosen["neural_weight"] = weighed[0].weight
     manifest = save_artifact(
-        out, model, log.item_ids.tolist(), data_hash=log_hash(log), settings=settings.as_dict(), metrics=metrics
-    )
+        out, model, log.item_ids.tolist(), data_hash=log_hash(log), settings=settings.as_dict() | chosen,
+        metrics=metrics,
+    )  # fmt: skip
     result: dict[str, Any] = {"model": name, "version": manifest.version, "artifact": str(out)}
     result |= {"users": log.n_users, "items": log.n_items, "events": len(log)}
     click.echo(json.dumps(result | metrics | {"train_s": round(time.monotonic() - started, 1), "seed": seed}))

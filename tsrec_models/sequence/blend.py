@@ -170,12 +170,11 @@ class Blend:
         """
         from tsrec_models.artifacts import KINDS
 
-        kinds = {"session-knn": ("tsrec_models.sequence.session_knn", "SessionKnn"), **KINDS}
         members = []
         for place, entry in enumerate(config["members"]):
-            if entry["kind"] not in kinds:
+            if entry["kind"] not in KINDS:
                 raise ModelError(f"blend: no model kind {entry['kind']!r}")
-            module, name = kinds[entry["kind"]]
+            module, name = KINDS[entry["kind"]]
             prefix = f"{place}/"
             own = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
             members.append(getattr(importlib.import_module(module), name).from_arrays(entry["config"], own, device))

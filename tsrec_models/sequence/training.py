@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -66,6 +67,7 @@ def fit(
     checkpoint: Path | None = None,
     tensorboard: Path | None = None,
     wandb: Path | None = None,
+    validated: Callable[[NeuralRecommender, Log, Holdout], None] | None = None,
 ) -> NeuralRecommender:
     """Train `model` on a log.
 
@@ -76,6 +78,8 @@ def fit(
         exclude_seen: whether validation leaves out items of the history (for `last_item`).
         max_minutes: time for everything; the best parameters so far are kept when it ends.
         checkpoint: folder of an interrupted run to go on with, or to write one to, every epoch.
+        validated: called with the best model, what it learnt from and the held-out events, before it learns from
+            these too: the last moment at which anything may be chosen by them.
 
     Returns:
         The model, with `metrics` (validation metrics of the epoch kept, epochs, seconds).
@@ -94,6 +98,8 @@ def fit(
         stop = deadline - 60.0 * (max_minutes or 0.0) * _REFIT_SHARE / (1.0 + _REFIT_SHARE)
     with TrainingView(model.name, settings.epochs, show=show, tensorboard=tensorboard, wandb=wandb) as view:
         trainer.run(holdout, deadline=stop, checkpoint=checkpoint, view=view)
+    if validated is not None and holdout is not None:
+        validated(trainer.recommender(), train, holdout)
     return trainer.refit(log, deadline) if refit else trainer.recommender()
 
 

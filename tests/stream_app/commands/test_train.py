@@ -79,3 +79,17 @@ def test_too_short_a_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "short.csv").write_text("user_id,item_id\n1,2\n1,3\n")
     with pytest.raises(UsageError, match="three events"):
         CliRunner().invoke(command, [str(tmp_path / "short.csv"), "--out", str(tmp_path / "m")], catch_exceptions=False)
+
+
+def test_the_weight_of_the_live_blend_is_chosen_and_loaded_with_the_model(clicks: Path, tmp_path: Path) -> None:
+    from stream_app.items import ItemIndex
+    from stream_app.models import LiveModel
+
+    out = tmp_path / "model"
+    result = CliRunner().invoke(
+        command, [str(clicks), "--out", str(out), "--model", "gru", *QUICK], catch_exceptions=False
+    )
+    chosen = json.loads(result.stdout.splitlines()[-1])["live_blend"]
+    assert chosen["blend"]["ndcg@10"] >= max(chosen["rules"]["ndcg@10"], chosen["neural"]["ndcg@10"])
+    live = LiveModel.load(out, ItemIndex(), device="cpu", max_state_width=66)
+    assert live.neural_weight == chosen["neural_weight"]

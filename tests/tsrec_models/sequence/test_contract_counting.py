@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import contract
 
+from tsrec_models.artifacts import KINDS
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.blend import Blend
 from tsrec_models.sequence.item_to_item import ItemToItem
@@ -58,16 +59,14 @@ def test_contract(name: str, check: Any) -> None:
     check(fitted(name))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "session-knn"])
+@pytest.mark.parametrize("name", MODELS)
 def test_an_artifact_gives_the_same_model_back(name: str, tmp_path: Path) -> None:
     contract.check_artifact_round_trip(fitted(name), tmp_path)
 
 
-def test_session_neighbours_come_back_from_their_arrays() -> None:
-    model = fitted("session-knn")
-    again = SessionKnn.from_arrays(model.config(), model.arrays())
-    state = model.encode(contract.some_histories(model.n_items)[0])
-    np.testing.assert_array_equal(again.scores(state), model.scores(state))
+def test_every_kind_that_can_be_stored_is_in_this_suite_or_in_that_of_the_networks() -> None:
+    networks = {"gru", "lstm", "lru", "transformer", "joint"}
+    assert {fitted(name).name for name in MODELS} | networks == set(KINDS)
 
 
 @pytest.mark.parametrize("name", MODELS)
