@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import click
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from stream_app.demo.browser import show_page
 from stream_app.demo.show import Show
 from stream_app.demo.story import DATA, LATENESS_S, Event, items, shop_events, trade_events
 from stream_app.demo.tally import Tally
@@ -66,6 +68,8 @@ async def run_demo(*, seconds: float, rate: float, speed: float) -> int:
         stack.callback(_stop_worker, worker)
         click.echo(f"broker {broker.bootstrap}; the worker is starting (the first time it compiles its kernels) …")
         await _wait_until_ready(settings, worker, folder)
+        click.echo(f"live page {_page(settings)}")
+        show_page(_page(settings))
         return await _replay(settings, catalog, worker, folder, seconds=seconds, rate=rate, speed=speed)
 
 
@@ -76,9 +80,20 @@ def _settings(bootstrap: str) -> Settings:
         group="demo",
         session_timeout_s=SESSION_TIMEOUT_S,
         model=model if model.exists() else None,
-        web_port=free_port(),
+        web_port=_web_port(),
         log_level="WARNING",
     )
+
+
+def _web_port() -> int:
+    """The port that the documents name, unless somebody has it."""
+    usual = int(Settings.model_fields["web_port"].default)
+    with socket.socket() as s:
+        return free_port() if s.connect_ex(("127.0.0.1", usual)) == 0 else usual
+
+
+def _page(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.web_port}/"
 
 
 def _start_worker(settings: Settings, folder: Path) -> subprocess.Popen[bytes]:
@@ -114,7 +129,7 @@ def _stop_worker(worker: subprocess.Popen[bytes]) -> None:
 
 
 async def _wait_until_ready(settings: Settings, worker: subprocess.Popen[bytes], folder: Path) -> None:
-    url, deadline = f"http://127.0.0.1:{settings.web_port}/readyz", time.monotonic() + READY_S
+    url, deadline = f"{_page(settings)}readyz", time.monotonic() + READY_S
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < deadline:
             if worker.poll() is not None:
@@ -157,7 +172,7 @@ async def _replay(
         await sender.send(goods)
         await asyncio.sleep(2.0)  # the worker follows the catalog; the first lists should have it
         reader = asyncio.create_task(_read(settings, catalog, tally))
-        show = stack.enter_context(Show(tally, titles, f"http://127.0.0.1:{settings.web_port}/metrics"))
+        show = stack.enter_context(Show(tally, titles, _page(settings)))
         player = asyncio.create_task(_play(sender, rate, speed, stopping))
         end = began + seconds + TAIL_S if seconds else None
         while not stopping.is_set() and (end is None or time.monotonic() < end):

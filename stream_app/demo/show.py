@@ -24,10 +24,10 @@ _SEVERITY = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 class Show:
     """Draws a tally a few times a second, or prints a line every few seconds."""
 
-    def __init__(self, tally: Tally, titles: dict[str, str], metrics_url: str) -> None:
+    def __init__(self, tally: Tally, titles: dict[str, str], page_url: str) -> None:
         self._tally = tally
         self._titles = titles
-        self._metrics_url = metrics_url
+        self._page_url = page_url
         self._console = Console()
         self._live: Live | None = None
         self._began = self._line_at = time.monotonic()
@@ -68,7 +68,7 @@ class Show:
 
     def _page(self) -> RenderableType:
         return Group(
-            Panel(Text(self._line()), title="tsrec demo", subtitle=f"metrics {self._metrics_url}"),
+            Panel(Text(self._line()), title="tsrec demo", subtitle=f"live page {self._page_url}"),
             self._recommendations(),
             self._markets(),
         )
