@@ -19,6 +19,7 @@ from stream_app.batch import Batch
 from stream_app.blending import Blended, blend
 from stream_app.inference import Ladder
 from stream_app.items import ItemIndex
+from stream_app.latest import Published
 from stream_app.lists import encode_lists_of
 from stream_app.models import LiveModel
 from stream_app.settings import Settings
@@ -77,10 +78,12 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a request: the state after each event, the records to publish, and how many of each rung."""
+    """What came of a request: the state after each event, the records to publish and what is in them, and how many of
+    each rung."""
 
     state: NDArray[np.float32] | None = None
     values: Spans | None = None
+    made: Published | None = None
     rungs: dict[str, int] = field(default_factory=dict)
 
 
@@ -190,6 +193,10 @@ class Answering:
             part = slice(begin, begin + len(request.answered))
             begin += len(request.answered)
             answer.values = Spans(values.data, values.start[part], values.end[part])
+            answer.made = Published(
+                answer.values, Blended(lists.items[part], lists.scores[part], lists.sources[part]), causes[part],
+                trending[part], rung, version, notes[part],
+            )  # fmt: skip
             cold = int(trending[part].sum())
             answer.rungs = {"trending": cold}
             answer.rungs[rung] = answer.rungs.get(rung, 0) + len(request.answered) - cold

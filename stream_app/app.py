@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -24,7 +25,9 @@ from stream_app.models import LiveModel
 from stream_app.processor import Processor
 from stream_app.risk_app import RiskDesk, risk_desk
 from stream_app.settings import Settings
+from stream_app.state.table import Table
 from stream_app.web import WebContext, WebServer
+from stream_app.web.peers import advertised_url
 from stream_app.web.published import Fan, LastForecasts
 from stream_app.web.taps import Taps
 from stream_app.web.tokens import Security, security_of
@@ -67,6 +70,7 @@ def build(settings: Settings) -> Application:
         UsageError, ArtifactError: a setting, or the model it names, that cannot work.
     """
     security = security_of(settings)
+    advertised_url(settings, settings.web_port, tls=security.tls is not None)  # refused now rather than later
     metrics = Metrics()
     catalog = catalog_of(settings)
     metrics.announce(catalog.values(), version("tsrec"), settings.ladder.budget_ms / 1000.0)
@@ -104,15 +108,16 @@ def build(settings: Settings) -> Application:
     item_table.on_recover(trends.rebuild)
     app.checkpoint.before_cut.append(trends.write_back)
     risk = risk_desk(app, topics, settings, metrics, inference)
+    latest = LatestLists(settings.k)
     recommender = Recommender(
         users=users, trends=trends, items=items, output=topics["recommendations"], inference=inference,
         metrics=metrics, settings=settings, catalog_ready=catalog_ready, gate=risk.alerts.gate,
-        model=model,
+        model=model, latest=latest,
     )  # fmt: skip
-    latest = LatestLists(settings.k)
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
     app.service(_catalog_service(app, topics["items"], items, catalog_ready))
+    users.on_recover(_forgetting(latest, users))
     forecasts = LastForecasts()
     web = WebContext(
         app, settings, catalog, items, trends, recommender, inference, metrics, risk, catalog_ready,
@@ -122,6 +127,15 @@ def build(settings: Settings) -> Application:
     web.taps = Taps(fan, {topic.kafka_name for topic in catalog.values() if topic.role in ("output", "errors")})
     app.boot_strategy = _Boot(app, web, security)
     return Application(app, settings, catalog, items, recommender, inference, metrics, risk, web)
+
+
+def _forgetting(latest: LatestLists, users: Table) -> Callable[[], Awaitable[None]]:
+    """After a rebalance: forget the lists of partitions that went elsewhere."""
+
+    async def forget() -> None:
+        latest.drop(users.shards.values())
+
+    return forget
 
 
 def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready: asyncio.Event) -> type[CatalogReader]:

@@ -119,6 +119,10 @@ class Ladder:
             self._metrics.rung_skipped.labels(rung).inc()
         return usable[-1]
 
+    def cost(self, rung: str) -> tuple[float, float] | None:
+        """Seconds that an answer of a rung takes, and seconds a row more; None if it was never asked."""
+        return self._cost_s.get(rung)
+
     def took(self, rung: str, rows: int, duration_s: float) -> None:
         """Learn from an answer."""
         fixed_s, row_s = self._cost_s.get(rung, (duration_s, 0.0))

@@ -6,6 +6,7 @@ user's next event brings one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -97,7 +98,6 @@ class LatestLists:
         rows: NDArray[np.int64],
         offsets: NDArray[np.int64],
         ts: NDArray[np.float64],
-        produced_ts: float,
         made: Published,
     ) -> None:
         """Keep the lists of a batch, [m] each; of several of one row the last. topic: number of the source topic."""
@@ -105,7 +105,7 @@ class LatestLists:
         top = int(rows.max(initial=-1)) + 1
         if top > len(part.rows):
             return  # more address space than the system grants: these users' lists are computed when asked for
-        part.used = max(part.used, top)
+        part.used, produced_ts = max(part.used, top), time.time()
         column = part.columns
         names = np.array(
             [[self._code(made.version), self._code(made.rung)], [self._code("trending"), self._code("trending")]],

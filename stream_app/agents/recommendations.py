@@ -15,6 +15,7 @@ from stream_app.batch import Batch, BatchTopic
 from stream_app.gate import Gate
 from stream_app.inference import Inference, Ladder, Merged
 from stream_app.items import ItemIndex
+from stream_app.latest import LatestLists
 from stream_app.metrics import Metrics
 from stream_app.models import LiveModel
 from stream_app.rehearsal import NOWHERE
@@ -47,6 +48,7 @@ class Recommender:
         catalog_ready: asyncio.Event,
         gate: Gate,
         model: LiveModel | None = None,
+        latest: LatestLists | None = None,
     ) -> None:
         self.users = users
         self.trends = trends
@@ -59,6 +61,7 @@ class Recommender:
         self.catalog_ready = catalog_ready
         self.gate = gate
         self.model = model
+        self.latest = latest
         self._answered = np.array([action in settings.trigger.actions for action in ACTIONS])
         self._answering = Answering(trends, items, self.ladder, settings)
         self._merged: Merged[Request, Answer] = Merged(inference, self._answering, MAX_MERGED)
@@ -89,7 +92,11 @@ class Recommender:
         self._keep_state(request, answer, shard)
         shard.advance(rows, source, batch.offsets, events.ts)
         if answer.values is not None:
-            batch.send(self.output, events.user_id.take(answered), answer.values)
+            users = events.user_id.take(answered)
+            batch.send(self.output, users, answer.values)
+            if self.latest is not None and answer.made is not None:
+                at, ts = rows[answered], events.ts[answered]
+                self.latest.keep(shard, source, users, at, batch.offsets[answered], ts, answer.made)
             self.metrics.decided("recommendation", answer.rungs, time.time() - batch.records.received_s)
 
     def _kinds(self, batch: Batch) -> NDArray[np.int8]:

@@ -80,7 +80,7 @@ class Models:
             found.append(ModelInfo("credit", "credit", context.risk.credit.version))
         ladder = context.recommender.ladder
         return ModelsAnswer(
-            found, ladder.budget_s * 1e3, [RungInfo(rung, *_cost(ladder._cost_s.get(rung))) for rung in ladder.rungs]
+            found, ladder.budget_s * 1e3, [RungInfo(rung, *_cost(ladder.cost(rung))) for rung in ladder.rungs]
         )
 
     async def _manifest_of(self, version: str) -> Manifest | None:

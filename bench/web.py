@@ -1,0 +1,302 @@
+"""GET /recommendations/{user} while events flow, and what that costs the stream.
+
+    python bench/web.py latency [--rate 1000] [--events-rate 2000] [--seconds 20]
+    python bench/web.py throughput [--rate 1000] [--events 200000] [--rounds 3]
+
+A worker with the demo's model on an Apache Kafka of its own (or --bootstrap). Requests are due at a steady rate and are
+timed from the moment they were due, so that a worker that stands still is not flattered. Load and events come from
+processes of their own. --realtime gives worker, broker and load a fixed priority (chrt -f 10), on a machine that others
+use too. `throughput` clears a backlog with and without requests, in turns. JSON lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter, deque
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+
+from whole_job import Producer, clicks, make_topics  # noqa: E402
+
+from tests.system.brokers import Kafka, free_port, kafka_home  # noqa: E402
+from topics.catalog import Catalog  # noqa: E402
+from topics.spans import Spans  # noqa: E402
+
+MODEL = ROOT / "stream_app" / "demo" / "data" / "model"
+
+USERS, ITEMS = 50_000, 3_800
+
+#: Connections kept open by the load; more would only queue in the worker what else queues here.
+CONNECTIONS = 32
+
+#: Seconds of requests that do not count: caches and branches are cold.
+WARM_UP_S = 3.0
+
+
+# -- the load, in a process of its own
+
+
+async def load(port: int, rate: float, seconds: float, names: list[str]) -> dict[str, Any]:
+    """`rate` requests a second for `seconds`; latencies in ms from when each was due."""
+    due: deque[tuple[float, str]] = deque()
+    ready = asyncio.Event()
+    took: list[tuple[float, float]] = []
+    statuses: Counter[str] = Counter()
+    made: Counter[str] = Counter()
+
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while True:
+            while not due:
+                ready.clear()
+                await ready.wait()
+            at, name = due.popleft()
+            if at < 0:
+                break
+            writer.write(f"GET /recommendations/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))  # type: ignore[union-attr]
+            body = await reader.readexactly(length)
+            took.append((at, (time.perf_counter() - at) * 1e3))
+            statuses[head[9:12].decode()] += 1
+            made["published" if b'"made":"published"' in body else "computed" if b'"made"' in body else "none"] += 1
+        writer.close()
+
+    tasks = [asyncio.create_task(connection()) for _ in range(CONNECTIONS)]
+    draw = np.random.default_rng(5)
+    began, sent, total = time.perf_counter(), 0, int(rate * seconds)
+    while sent < total:
+        now = time.perf_counter()
+        while sent < total and began + sent / rate <= now:
+            due.append((began + sent / rate, names[int(draw.integers(len(names)))]))
+            sent += 1
+        ready.set()
+        await asyncio.sleep(0.0005)
+    while len(took) < total and not all(task.done() for task in tasks):
+        await asyncio.sleep(0.05)
+    ended = time.perf_counter()
+    due.extend([(-1.0, "")] * CONNECTIONS)
+    ready.set()
+    await asyncio.gather(*tasks)
+    counted = np.array([ms for at, ms in took if at >= began + WARM_UP_S])
+    return {
+        "requests": len(took), "requests_per_s": round(len(took) / (ended - began)), "statuses": dict(statuses),
+        "made": dict(made), **{f"p{q}_ms": round(float(np.percentile(counted, q)), 2) for q in (50, 90, 99, 99.9)},
+        "max_ms": round(float(counted.max()), 1),
+    }  # fmt: skip
+
+
+async def produce(bootstrap: str, topic: str, rate: float, seconds: float) -> None:
+    """`rate` clicks a second for `seconds`, stamped now."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
+    await producer.start()
+    sender = Producer(producer, topic, 4)
+    total = int(rate * seconds)
+    keys, values = clicks(total, USERS, ITEMS, 0.0, 1.0, str(MODEL))
+    key_list, value_list = keys.tolist(), values.tolist()
+    began, n = time.time(), 0
+    sending = []
+    while n < total:
+        now = time.time()
+        until = min(total, int((now - began) * rate))
+        if until > n:
+            stamped = [
+                (value or b"").replace(b'"ts":%d.000' % i, b'"ts":%.6f' % now)
+                for i, value in enumerate(value_list[n:until], start=n)
+            ]
+            sending.append(asyncio.create_task(sender.send(Spans.of(key_list[n:until]), Spans.of(stamped))))
+            n = until
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*sending)
+    await producer.stop()
+
+
+# -- the worker
+
+
+class Worker:
+    """One `tsrec worker` on topics of its own."""
+
+    def __init__(self, bootstrap: str, prefix: str, realtime: bool) -> None:
+        self.port = free_port()
+        env = dict(
+            os.environ, TSREC_TOPIC_PREFIX=prefix, TSREC_GROUP=f"{prefix}worker", TSREC_BOOTSTRAP=bootstrap,
+            TSREC_WEB_PORT=str(self.port), TSREC_WEB_RATE="0", TSREC_LOG_LEVEL="WARNING", TSREC_MODEL=str(MODEL),
+        )  # fmt: skip
+        self.process = subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker"], env=env, cwd=ROOT)
+        self.stats = psutil.Process(self.process.pid)
+        if realtime:
+            prioritise(self.process.pid)
+
+    def cpu_s(self) -> float:
+        times = self.stats.cpu_times()
+        return float(times.user + times.system)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+
+def prioritise(pid: int) -> None:
+    """A fixed priority for a process, its threads and what it starts."""
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        subprocess.run(["chrt", "-a", "-f", "-p", "10", str(process.pid)], check=True)
+
+
+def child(args: argparse.Namespace, *words: Any) -> subprocess.Popen[bytes]:
+    """This file in a process of its own."""
+    command = [sys.executable, __file__, *map(str, words)]
+    if args.realtime:
+        command = ["chrt", "-f", "10", *command]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+async def outputs(consumer: AIOKafkaConsumer, topic: str) -> int:
+    return sum((await consumer.end_offsets([TopicPartition(topic, p) for p in range(4)])).values())
+
+
+async def latency(args: argparse.Namespace, bootstrap: str) -> None:
+    """Requests and events at their rates at once."""
+    prefix = f"web-{uuid.uuid4().hex[:6]}-"
+    catalog = Catalog(prefix)
+    await make_topics(bootstrap, catalog)
+    worker = Worker(bootstrap, prefix, args.realtime)
+    watcher = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await watcher.start()
+    recommendations = catalog["recommendations"].kafka_name
+    # What is asked for must be known: events come first, for long enough that the worker is up and warm.
+    lead_s = 8.0
+    first = child(args, "produce", bootstrap, catalog["clicks"].kafka_name, args.events_rate, lead_s)
+    while await outputs(watcher, recommendations) < args.events_rate * lead_s * 0.98 and worker.process.poll() is None:
+        await asyncio.sleep(0.2)
+    first.wait()
+    seconds = args.seconds + WARM_UP_S
+    before, at, cpu = await outputs(watcher, recommendations), time.time(), worker.cpu_s()
+    flow = child(args, "produce", bootstrap, catalog["clicks"].kafka_name, args.events_rate, seconds + 2)
+    await asyncio.sleep(1.0)
+    asking = child(args, "load", worker.port, args.rate, seconds)
+    out, _ = await asyncio.to_thread(asking.communicate)
+    answers, took_s = await outputs(watcher, recommendations) - before, time.time() - at
+    used = worker.cpu_s() - cpu
+    flow.wait()
+    worker.stop()
+    await watcher.stop()
+    row = {"bench": "web_latency", "rate": args.rate, "events_rate": args.events_rate, "realtime": args.realtime}
+    row |= json.loads(out) | {
+        "recommendations_per_s": round(answers / took_s), "worker_cores": round(used / took_s, 2),
+    }  # fmt: skip
+    print(json.dumps(row), flush=True)
+
+
+async def backlog(args: argparse.Namespace, bootstrap: str, rate: float) -> dict[str, Any]:
+    """Recommendations a second of a worker that clears a backlog, while `rate` requests a second come."""
+    prefix = f"web-{uuid.uuid4().hex[:6]}-"
+    catalog = Catalog(prefix)
+    await make_topics(bootstrap, catalog)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    sender = Producer(producer, catalog["clicks"].kafka_name, 4)
+    start_s = time.time() - args.events * 0.002
+    await sender.send(*clicks(args.events, USERS, ITEMS, start_s, 0.002, str(MODEL)))
+    worker = Worker(bootstrap, prefix, args.realtime)
+    watcher = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await watcher.start()
+    recommendations = catalog["recommendations"].kafka_name
+    asking, marks, done = None, {}, 0
+    while done < args.events and worker.process.poll() is None:
+        await asyncio.sleep(0.02)
+        done = await outputs(watcher, recommendations)
+        if done > 0 and rate and asking is None:
+            asking = child(args, "load", worker.port, rate, WARM_UP_S + 0.5 + args.events / 20_000)
+        for share in (0.15, 0.9):
+            if done >= share * args.events and share not in marks:
+                marks[share] = (time.time(), done)
+    found: dict[str, Any] = {}
+    if asking is not None:
+        out, _ = await asyncio.to_thread(asking.communicate)
+        found = json.loads(out)
+    worker.stop()
+    await producer.stop()
+    await watcher.stop()
+    (t0, n0), (t1, n1) = marks[0.15], marks[0.9]
+    return {"per_s": (n1 - n0) / (t1 - t0), "cleared_in_s": t1 - t0, **found}
+
+
+async def throughput(args: argparse.Namespace, bootstrap: str) -> None:
+    """With and without requests, in turns."""
+    ratios = []
+    for _ in range(args.rounds):
+        without = await backlog(args, bootstrap, 0.0)
+        with_requests = await backlog(args, bootstrap, args.rate)
+        ratios.append(with_requests["per_s"] / without["per_s"])
+        print(json.dumps({
+            "bench": "web_throughput", "rate": args.rate, "realtime": args.realtime,
+            "without_per_s": round(without["per_s"]), "with_per_s": round(with_requests["per_s"]),
+            "ratio": round(ratios[-1], 3), "requests_per_s": with_requests.get("requests_per_s"),
+            "p99_ms": with_requests.get("p99_ms"), "statuses": with_requests.get("statuses"),
+        }), flush=True)  # fmt: skip
+    print(json.dumps({"bench": "web_throughput", "median_ratio": round(float(np.median(ratios)), 3)}), flush=True)
+
+
+def main() -> None:
+    """Run it."""
+    if sys.argv[1:2] == ["load"]:
+        port, rate, seconds = int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+        draw = np.random.default_rng(7)
+        names = [f"u{int(user)}" for user in (USERS ** draw.random(4000)).astype(np.int64)]  # the clicks' first users
+        print(json.dumps(uvloop.run(load(port, rate, seconds, names))))
+        return
+    if sys.argv[1:2] == ["produce"]:
+        uvloop.run(produce(sys.argv[2], sys.argv[3], float(sys.argv[4]), float(sys.argv[5])))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=["latency", "throughput"])
+    parser.add_argument("--bootstrap")
+    parser.add_argument("--rate", type=float, default=1000.0, help="requests a second")
+    parser.add_argument("--events-rate", type=float, default=2000.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--realtime", action="store_true")
+    args = parser.parse_args()
+    if args.realtime and shutil.which("chrt") is None:
+        parser.error("no chrt on this machine: leave --realtime out")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bootstrap = args.bootstrap
+        if bootstrap is None:
+            home = kafka_home()
+            if home is None:
+                parser.error("no Apache Kafka: set KAFKA_HOME, or name a broker with --bootstrap")
+            broker = Kafka(home, folder / "kafka")
+            broker.start()
+            stack.callback(broker.stop)
+            bootstrap = broker.bootstrap
+            if args.realtime and broker.process is not None:
+                prioritise(broker.process.pid)
+        run = latency if args.mode == "latency" else throughput
+        uvloop.run(run(args, bootstrap))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Several workers: a request is answered by the one that holds its key, whoever was asked, and passed on only once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from stream_app.errors import UsageError
+from stream_app.settings import Settings
+from stream_app.transport.partitioning import partition_of
+from stream_app.web.peers import FORWARDED, advertised_url, unserved_url
+from tests.test_web_api import trades
+from tests.web_worker import WebWorker, serving
+from topics.decisions import Recommendation
+from topics.events import AlertAction, Click
+
+TOKEN = "a-token-that-both-workers-have"
+
+
+def user_of(partition: int) -> str:
+    return next(user for user in (f"u{i}" for i in range(100)) if partition_of(user.encode(), 4) == partition)
+
+
+#: One user in each partition, and a symbol in its own.
+USERS = [user_of(partition) for partition in range(4)]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[tuple[WebWorker, WebWorker]]:
+    """The first has partitions 0 and 1 and those of ACME's trades, the second the others; each got its own events."""
+    with serving(web_token=TOKEN) as one, serving(web_token=TOKEN) as two:
+        home = partition_of(b"ACME", 4)
+        mine = {home, (home + 1) % 4}
+        for worker in (one, two):
+            worker.assign({one.url: sorted(mine), two.url: sorted(set(range(4)) - mine)})
+            held = mine if worker is one else set(range(4)) - mine
+            events = [Click(user, f"i{i}", 1000.0 + i) for p, user in enumerate(USERS) for i in range(3) if p in held]
+            worker.published = worker.feed("clicks", events, lambda click: click.user_id)  # type: ignore[attr-defined]
+        one.feed("trades", trades(), lambda trade: trade.symbol)
+        yield one, two
+
+
+def test_every_user_is_found_whichever_worker_is_asked(workers: tuple[WebWorker, WebWorker]) -> None:
+    for user in USERS:
+        answers = [worker.ask(f"/recommendations/{user}?k=2") for worker in workers]
+        assert [answer.status for answer in answers] == [200, 200]
+        assert answers[0].json()["user_id"] == user
+        assert answers[0].json()["items"] == answers[1].json()["items"]
+
+
+def test_problems_of_the_other_worker_are_passed_back(workers: tuple[WebWorker, WebWorker]) -> None:
+    stranger = next(
+        user for user in (f"stranger{i}" for i in range(100))
+        if partition_of(user.encode(), 4) in workers[1].application.processor.assignor
+        .external_topic_distribution[workers[1].url]["clicks"]
+    )  # fmt: skip
+    reply = workers[0].ask(f"/recommendations/{stranger}")
+    assert reply.status == 404
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert stranger in reply.json()["detail"]
+
+
+def test_forecasts_alerts_and_decisions_are_found_from_the_other_worker(workers: tuple[WebWorker, WebWorker]) -> None:
+    one, two = workers
+    assert two.ask("/forecasts/ACME").json() == one.ask("/forecasts/ACME").json()
+    assert two.ask("/forecasts/NONE").status == 404
+    ours, theirs = one.ask("/alerts").json(), two.ask("/alerts").json()
+    assert ours == theirs
+    assert ours["total"] >= 1
+    alert = ours["alerts"][0]["alert_id"]
+    assert two.ask(f"/decisions/{alert}").json()["alert"]["alert_id"] == alert
+    decision = msgspec.json.decode(one.published[-1], type=Recommendation).decision_id  # type: ignore[attr-defined]
+    assert two.ask(f"/decisions/{decision}").json() == one.ask(f"/decisions/{decision}").json()
+    assert two.ask("/decisions/0123456789abcdef01234567").status == 404
+
+
+def test_an_alert_is_acted_on_by_the_worker_that_has_it(workers: tuple[WebWorker, WebWorker]) -> None:
+    one, two = workers
+    alert = one.ask("/alerts").json()["alerts"][0]["alert_id"]
+    reply = two.ask(f"/alerts/{alert}/silence", "POST", body={"by": "bob", "duration_s": 30})
+    assert reply.status == 202
+    assert two.sent == []
+    action = msgspec.json.decode(one.sent[-1][1], type=AlertAction)
+    assert (action.alert_id, action.by) == (alert, "bob")
+    assert two.ask("/alerts/0123456789abcdef01234567/silence", "POST", body={}).status == 404
+
+
+def test_a_request_is_passed_on_once(workers: tuple[WebWorker, WebWorker]) -> None:
+    one, two = workers
+    both = {worker: worker.application.processor.assignor.external_topic_distribution for worker in workers}
+    try:  # each believes that the other has everything
+        one.assign({one.url: [], two.url: range(4)})
+        two.assign({two.url: [], one.url: range(4)})
+        reply = one.ask(f"/recommendations/{USERS[0]}")
+        assert reply.status == 503
+        assert "passed on" in reply.json()["detail"]
+        assert reply.headers["Retry-After"] == "2"
+    finally:
+        for worker, distribution in both.items():
+            worker.application.processor.assignor.external_topic_distribution = distribution
+
+
+def test_a_worker_that_is_gone_is_said_to_be(workers: tuple[WebWorker, WebWorker]) -> None:
+    one, _ = workers
+    kept = one.application.processor.assignor.external_topic_distribution
+    try:
+        one.assign({one.url: [], "http://127.0.0.1:9": range(4)})
+        assert one.ask(f"/recommendations/{USERS[0]}").status == 502
+        assert one.ask("/alerts").json()["missing"] == ["http://127.0.0.1:9"]
+        one.assign({one.url: [], str(unserved_url()): range(4)})
+        reply = one.ask(f"/recommendations/{USERS[0]}")
+        assert reply.status == 503
+        assert "has no web server" in reply.json()["detail"]
+    finally:
+        one.application.processor.assignor.external_topic_distribution = kept
+
+
+def test_passing_on_needs_the_token_too(workers: tuple[WebWorker, WebWorker]) -> None:
+    _, two = workers
+    assert two.ask("/models", token=None, headers={FORWARDED: "http://anybody"}).status == 401
+
+
+def settings(**given: object) -> Settings:
+    return Settings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]
+
+
+def test_a_worker_tells_the_others_an_address_that_leads_to_it() -> None:
+    assert str(advertised_url(settings(), 1234, tls=False)) == "http://127.0.0.1:1234"
+    assert str(advertised_url(settings(web_host="::1"), 1, tls=True)) == "https://[::1]:1"
+    every = advertised_url(settings(web_host="0.0.0.0", bootstrap="127.0.0.1:9092"), 1, tls=False)
+    assert every.host == "127.0.0.1"  # the way to the broker
+    given = settings(web_advertise="https://worker-3.example:6066")
+    assert str(advertised_url(given, 1, tls=False)) == "https://worker-3.example:6066"
+    with pytest.raises(UsageError, match="TSREC_WEB_ADVERTISE"):
+        advertised_url(settings(web_advertise="worker-3:6066"), 1, tls=False)
+
+
+def test_workers_without_a_web_server_have_names_of_their_own() -> None:
+    assert unserved_url() != unserved_url()
