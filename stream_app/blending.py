@@ -34,6 +34,7 @@ def blend(
     category_cap: int,
     k: int,
     group: NDArray[np.int64] | None = None,
+    minimum: float = 0.0,
 ) -> Blended:
     """Merge candidates into lists of `k`.
 
@@ -41,7 +42,8 @@ def blend(
     Each becomes a distribution over its own candidates, and the two are mixed by `neural_weight`. trending: indices
     and scores [t], the same for everyone, used where candidates run out. seen: indices [n, m] that never appear.
     allowed: bool [items], or [groups, items] with the `group` of each row [n]. category: code of each item; at most
-    `category_cap` items of one code (0: no cap).
+    `category_cap` items of one code (0: no cap). minimum: an item of less is not shown, and a list that has any item
+    for this user is then not filled up with what trends: a poor list is shorter rather than padded.
     """
     n = len(seen)
     nothing = (np.full((n, 1), -1, np.int64), np.zeros((n, 1), np.float32))
@@ -51,7 +53,8 @@ def blend(
     out = Blended(np.full((n, k), -1, np.int64), np.zeros((n, k), np.float32), np.zeros((n, k), np.int8))
     _blend(
         neural_ids, neural_scores, rule_ids, rule_scores, trending[0], trending[1], np.float32(weight), seen,
-        np.atleast_2d(allowed), np.zeros(n, np.int64) if group is None else group, category, category_cap, *out,
+        np.atleast_2d(allowed), np.zeros(n, np.int64) if group is None else group, category, category_cap,
+        np.float32(minimum), *out,
     )  # fmt: skip
     return out
 
@@ -59,7 +62,7 @@ def blend(
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _blend(  # type: ignore[no-untyped-def]
     neural_ids, neural_scores, rule_ids, rule_scores, trend_ids, trend_scores, weight, seen, masks, group, category,
-    cap, items, scores, sources,
+    cap, minimum, items, scores, sources,
 ):  # fmt: skip
     n, k = items.shape
     width = neural_ids.shape[1] + rule_ids.shape[1]
@@ -109,12 +112,14 @@ def _blend(  # type: ignore[no-untyped-def]
             for j in range(size):
                 if value[j] > 0 and (best < 0 or value[j] > value[best]):
                     best = j
-            if best < 0:
+            if best < 0 or value[best] < minimum:
                 break
             if _may(ids[best], items[i], filled, seen[i], allowed, category, cap):
                 items[i, filled], scores[i, filled], sources[i, filled] = ids[best], value[best], source[best]
                 filled += 1
             value[best] = -1.0
+        if filled > 0 and minimum > 0:
+            continue
         # What trends stays below whatever was meant for this user.
         floor = scores[i, filled - 1] if filled > 0 else np.float32(1.0)
         top = trend_scores[0] if len(trend_scores) > 0 else np.float32(1.0)

@@ -22,6 +22,7 @@ COMMANDS = {
     "dlq": ("dlq", "Dead letters: list by reason, show, send back."),
     "worker": ("worker", "Run the stream processor, one process or several of one group."),
     "train": ("train", "Train a recommender on your own log and write it as an artifact."),
+    "model": ("model", "Models of a store: put one in, let it answer or try it beside, without a restart."),
     "evaluate": ("evaluate", "Score a model on your own file: ranking, forecast, var, anomaly, credit, fraud."),
 }
 

@@ -65,7 +65,10 @@ class ItemIndex:
         self._from = np.empty(0)
         self._until = np.empty(0)
         self._deleted = np.empty(0, np.bool_)
+        self._blocked = np.empty(0, np.bool_)
         self.catalog_items = 0
+        #: Grows with every change of the catalog.
+        self.changes = 0
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -111,6 +114,7 @@ class ItemIndex:
         self._from = np.concatenate([self._from, np.full(more, -np.inf)])
         self._until = np.concatenate([self._until, np.full(more, np.inf)])
         self._deleted = np.concatenate([self._deleted, np.zeros(more, np.bool_)])
+        self._blocked = np.concatenate([self._blocked, np.zeros(more, np.bool_)])
 
     # -- catalog
 
@@ -131,6 +135,18 @@ class ItemIndex:
         if len(deleted):
             self._deleted[self.index(deleted)] = True
         self.catalog_items = len(self.titles)
+        self.changes += 1
+
+    def block(self, ids: Spans) -> None:
+        """These items and no others are blocked: never recommended, whatever the catalog says of them."""
+        rows = self.index(ids)
+        blocked = np.zeros(len(self._blocked), np.bool_)
+        blocked[rows] = True
+        self._blocked = blocked  # in place whole: other threads ask too
+
+    def blocked(self) -> NDArray[np.bool_]:
+        """Which items are blocked: bool [items]."""
+        return self._blocked[: len(self._texts)]
 
     def _code(self, category: bytes | None) -> int:
         if category is None:
@@ -144,7 +160,7 @@ class ItemIndex:
     def available(self, ts: float) -> NDArray[np.bool_]:
         """Which items may be recommended at event time `ts`: bool [items]."""
         n = len(self._texts)
-        return ~self._deleted[:n] & (self._from[:n] <= ts) & (ts < self._until[:n])
+        return ~(self._deleted[:n] | self._blocked[:n]) & (self._from[:n] <= ts) & (ts < self._until[:n])
 
     def category_codes(self) -> NDArray[np.int32]:
         """Category of each item as a code into `categories`, -1 where there is none: int32 [items]."""
@@ -154,3 +170,19 @@ class ItemIndex:
         """Price of an item, or None."""
         price = float(self._price[i])
         return None if np.isnan(price) else price
+
+    def known_to_catalog(self) -> NDArray[np.int64]:
+        """Indices of items with a title, a category or a price that are not deleted."""
+        n = len(self._texts)
+        known = (self._category[:n] >= 0) | ~np.isnan(self._price[:n])
+        known[[i for i in self.titles if i < n]] = True
+        return np.flatnonzero(known & ~self._deleted[:n])
+
+    def category_of(self, i: int) -> str | None:
+        """Category of an item, or None."""
+        code = int(self._category[i])
+        return None if code < 0 else self.categories[code]
+
+    def window(self, i: int) -> tuple[float, float]:
+        """From and until when an item is for sale, epoch seconds; a deleted one never is."""
+        return (np.inf, -np.inf) if self._deleted[i] else (float(self._from[i]), float(self._until[i]))

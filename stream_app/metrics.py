@@ -109,6 +109,18 @@ class Metrics:
         self.web_latency = Histogram(
             "tsrec_web_request_seconds", "From the header of a request to its answer.", buckets=_LATENCY_S, registry=r
         )
+        self.model_changes = Counter(
+            "tsrec_model_changes", "Models that were taken up, or refused, while the stream ran.", ["result"],
+            registry=r,
+        )  # fmt: skip
+        self.trial_events = Counter(
+            "tsrec_model_trial_events", "Events compared with the lists of both models before.", registry=r
+        )
+        self.trial_hits = Counter(
+            "tsrec_model_trial_hits", "Those whose item was in the list of ten of the live or the shadow model.",
+            ["role"], registry=r,
+        )  # fmt: skip
+        self.trial_info = Gauge("tsrec_model_trial_info", "1 for the model that is tried.", ["version"], registry=r)
         self.outbox_bytes = Gauge("tsrec_outbox_bytes", "Bytes on their way to the broker.", registry=r)
         self.build = Gauge("tsrec_build_info", "1 for the version that runs.", ["version"], registry=r)
         self.ready = Gauge("tsrec_ready", "1 once joined, recovered and with the catalog read; as /readyz.", registry=r)
@@ -133,6 +145,10 @@ class Metrics:
         record has not grown in the eyes of Prometheus, so no rule would see that record."""
         self.build.labels(version).set(1)
         self.budget.set(budget_s)
+        for result in ("taken", "refused"):
+            self.model_changes.labels(result)
+        for role in ("live", "shadow"):
+            self.trial_hits.labels(role)
         for topic in topics:
             if topic.role not in ("input", "internal"):
                 continue

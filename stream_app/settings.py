@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stream_app.errors import UsageError
@@ -13,12 +13,15 @@ from stream_app.errors import UsageError
 __all__ = [
     "AlertSettings",
     "CreditSettings",
+    "FilterSettings",
+    "FraudSettings",
     "LadderSettings",
     "MarketRiskSettings",
     "PortfolioSettings",
     "Settings",
     "SurveillanceSettings",
     "TopicSettings",
+    "TrialSettings",
     "TriggerSettings",
     "load",
 ]
@@ -64,6 +67,47 @@ class LadderSettings(BaseModel):
     rungs: list[Literal["neural", "rules", "trending"]] = Field(
         ["neural", "rules", "trending"], description="Rungs, best first."
     )
+
+
+class FilterSettings(BaseModel):
+    """What leaves a list, and in which order the rest is shown."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    minimum_score: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="An item scoring less is not shown, and a list is not filled up with what trends; 0: lists are "
+        "always full.",
+    )
+    diversity: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="Trade of relevance for variety (MMR), by category or, without categories, by the model; 0: off.",
+    )
+    calibration: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="Trade of relevance for a list as popular or niche as the user's own past; 0: off."
+    )
+    blocked: list[str] = Field([], description="Items that are never recommended.")
+    blocked_file: Path | None = Field(
+        None, description="File of such items, one id a line; followed while the worker runs."
+    )
+
+    @model_validator(mode="after")
+    def _one_order(self) -> FilterSettings:
+        if self.diversity > 0 and self.calibration > 0:
+            raise ValueError("a list is ordered either for diversity or for calibration, not for both")
+        return self
+
+
+class TrialSettings(BaseModel):
+    """Models that change while the stream runs, and a second one tried beside the first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    poll_s: Positive = Field(1.0, description="How often the model's folder is looked at.")
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="Share of users for whom the shadow model is scored beside the live one."
+    )
+    users: Annotated[int, Field(ge=1)] = Field(20_000, description="Users whose two lists are remembered at most.")
 
 
 class MarketRiskSettings(BaseModel):
@@ -152,6 +196,26 @@ class CreditSettings(BaseModel):
     decline_from: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Declined from this probability on; between the two a person decides."
     )
+    drift_window: Annotated[int, Field(ge=100, multiple_of=2)] = Field(
+        500, description="Applications that are compared with the training data for drift."
+    )
+
+
+class FraudSettings(BaseModel):
+    """How card payments are scored and warned of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Path | None = Field(None, description="Folder of the trained fraud model; without one none is scored.")
+    warnings_per_day: Positive = Field(
+        20.0, description="Cards warned of a day at most: sets the threshold, from the scores of the 30 days before."
+    )
+    min_probability: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.2, description="No warning below this probability, however few there are."
+    )
+    drift_window: Annotated[int, Field(ge=100, multiple_of=2)] = Field(
+        2000, description="Payments that are compared with the training data for drift."
+    )
 
 
 class Settings(BaseSettings):
@@ -189,13 +253,29 @@ class Settings(BaseSettings):
     credit_applications: TopicSettings = Field(
         default_factory=TopicSettings, description="Topic `credit-applications`."
     )
+    card_transactions: TopicSettings = Field(default_factory=TopicSettings, description="Topic `card-transactions`.")
+    fraud_labels: TopicSettings = Field(
+        default_factory=lambda: TopicSettings(lateness_s=90 * 86_400.0), description="Topic `fraud-labels`."
+    )
 
     # Recommendations
     k: Annotated[int, Field(ge=1, le=100)] = Field(10, description="Items in a recommendation.")
-    model: Path | None = Field(None, description="Folder of the trained artifact; without one the rules answer.")
+    model: Path | None = Field(
+        None,
+        description="Folder of the trained artifact, or of a store of them (`tsrec model`), followed while the worker "
+        "runs; without one the rules answer.",
+    )
     exclude_seen: bool = Field(True, description="Never recommend what the user has lately seen or bought.")
     category_cap: Annotated[int, Field(ge=0)] = Field(
         0, description="At most so many items of one category in a list; 0: no cap."
+    )
+    filters: FilterSettings = Field(default_factory=FilterSettings, description="What leaves a list.")
+    trial: TrialSettings = Field(default_factory=TrialSettings, description="Change and trial of models.")
+    new_items: bool = Field(
+        True, description="The model scores items of the catalog that it was not trained on by their features."
+    )
+    audit_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="Share of decisions whose inputs go to decision-records, for `tsrec replay-decision`."
     )
     hidden_width: Annotated[int, Field(ge=1)] = Field(
         66, description="Floats a user's row has for the model's state; part of the changelog's schema."
@@ -215,6 +295,7 @@ class Settings(BaseSettings):
     )
     alerts: AlertSettings = Field(default_factory=AlertSettings, description="What people hear of.")
     credit: CreditSettings = Field(default_factory=CreditSettings, description="Answers to applications for credit.")
+    fraud: FraudSettings = Field(default_factory=FraudSettings, description="Card payments.")
 
     # Serving
     web_host: str = Field(

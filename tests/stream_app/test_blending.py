@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -102,3 +103,17 @@ def test_a_user_without_candidates_gets_what_trends_and_nobody_gets_padding() ->
     )  # fmt: skip
     assert lists.items[0].tolist() == [5, -1, -1]
     assert lists.scores[0, 0] > 0
+
+
+def test_a_poor_list_is_shorter_rather_than_padded_and_a_stranger_still_gets_what_trends() -> None:
+    rules = np.array([[1, 2, 3], [-1, -1, -1]]), np.array([[6.0, 3.0, 1.0], [0.0, 0.0, 0.0]], np.float32)
+    given = {
+        "neural_weight": 0.0, "seen": np.empty((2, 0), np.int64), "allowed": np.ones(9, np.bool_),
+        "category": np.full(9, -1, np.int32), "category_cap": 0, "k": 4,
+    }  # fmt: skip
+    trending = np.array([7, 8]), np.array([2.0, 1.0], np.float32)
+    full = blend(None, rules, trending, **given)
+    assert full.items.tolist() == [[1, 2, 3, 7], [7, 8, -1, -1]]
+    short = blend(None, rules, trending, minimum=0.2, **given)
+    assert short.items.tolist() == [[1, 2, -1, -1], [7, 8, -1, -1]]
+    assert short.scores[0, 1] == pytest.approx(0.3)

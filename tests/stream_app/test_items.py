@@ -45,3 +45,15 @@ def test_the_latest_record_of_an_item_holds() -> None:
     assert items.price(0) == 2.5
     assert items.categories[items.category_codes()[0]] == "y"
     assert items.label(items.index(Spans.of([b"b"]))[0]) == "b"
+
+
+def test_blocked_items_are_not_available_until_the_list_says_otherwise() -> None:
+    items = ItemIndex()
+    items.index(Spans.of([b"a", b"b", b"c"]))
+    items.block(Spans.of([b"b", b"not met yet"]))
+    assert items.available(0.0).tolist() == [True, False, True, False]
+    items.block(Spans.of([b"a"]))
+    assert items.available(0.0).tolist() == [False, True, True, True]
+    items.index(Spans.of([b"i%d" % i for i in range(3000)]))
+    assert not items.available(0.0)[0]
+    assert items.available(0.0)[1:].all()
