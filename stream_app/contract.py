@@ -17,6 +17,8 @@ def inputs_of(settings: Settings) -> dict[str, TopicSettings]:
         "trades": settings.trades,
         "items": settings.items,
         "credit-applications": settings.credit_applications,
+        "card-transactions": settings.card_transactions,
+        "fraud-labels": settings.fraud_labels,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,12 @@ from stream_app.agents.account_state import account_columns, population_columns,
 from stream_app.agents.alert_rows import alert_columns
 from stream_app.agents.alerts import AlertActions, Alerts
 from stream_app.agents.bar_signals import BarSignals
+from stream_app.agents.card_fraud import CHANNEL as FRAUD
+from stream_app.agents.card_fraud import WATCHED_INPUTS, CardFraud, fraud_rules, merchant_columns
+from stream_app.agents.card_side import CardLabels, CardPayments, card_columns
+from stream_app.agents.credit import CHANNEL as CREDIT
 from stream_app.agents.credit import Credit
+from stream_app.agents.input_drift import InputDrift, drift_columns, drift_rule
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from stream_app.agents.market_risk import MarketRisk, bar_models, model_columns, symbol_columns, time_bars
 from stream_app.agents.portfolio_risk import CHANNEL as PORTFOLIOS
@@ -23,11 +28,13 @@ from stream_app.batch import BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from stream_app.processor import Processor
-from stream_app.settings import CreditSettings, Settings
+from stream_app.settings import CreditSettings, FraudSettings, Settings
 from tsrec_models.risk import surveillance_settings as surveillance
 from tsrec_models.risk.bar_models import ES_LEVEL, LEVELS, BarModels
 from tsrec_models.risk.credit import CreditScorer
+from tsrec_models.risk.drift_panel import DriftPanel, Reference
 from tsrec_models.risk.fhs import FilteredHistoricalSimulation
+from tsrec_models.risk.fraud_model import FraudModel
 from tsrec_models.risk.market_watch import MarketWatch
 
 __all__ = ["RiskDesk", "risk_desk"]
@@ -42,6 +49,7 @@ class RiskDesk:
     accounts: AccountRisk
     credit: Credit | None
     portfolios: PortfolioRisk | None = None
+    fraud: CardFraud | None = None
 
 
 def risk_desk(
@@ -63,6 +71,12 @@ def risk_desk(
     }
     if settings.portfolio.enabled:
         rules[PORTFOLIOS] = portfolio_rules()
+    fraud_model = FraudModel.load(settings.fraud.model) if settings.fraud.model is not None else None
+    if fraud_model is not None:
+        rules[FRAUD] = fraud_rules()
+    scorer = CreditScorer.load(settings.credit.model) if settings.credit.model is not None else None
+    if scorer is not None:
+        rules[CREDIT] = [drift_rule()]
     bars_of_symbols = topics["symbol-bars"] if settings.portfolio.enabled else None
     # Rows go to the changelogs in this order: what can tell a repetition first, what decides that it is none last.
     alerts = Alerts(
@@ -92,13 +106,16 @@ def risk_desk(
     app.checkpoint.before_cut.append(accounts.write_back)
     portfolios = None
     if bars_of_symbols is not None:
-        portfolios = _portfolios(app, bars_of_symbols, topics["account-risk"], settings, models, accounts, inference, metrics)
+        portfolios = _portfolios(
+            app, bars_of_symbols, topics["account-risk"], settings, models, accounts, inference, metrics
+        )
     app.process(actions)(AlertActions(alerts, actions))
-    credit = None
-    if settings.credit.model is not None:
-        credit = _credit(settings.credit, settings.credit.model, topics["credit-scores"], metrics, inference)
-        app.process(topics["credit-applications"])(credit)
-    return RiskDesk(alerts, market, accounts, credit, portfolios)
+    credit = fraud = None
+    if scorer is not None and settings.credit.model is not None:
+        credit = _credit(app, topics, settings.credit, settings.credit.model, scorer, alerts, metrics, inference)
+    if fraud_model is not None and settings.fraud.model is not None:
+        fraud = _fraud(app, topics, settings.fraud, settings.fraud.model, fraud_model, alerts, metrics, inference)
+    return RiskDesk(alerts, market, accounts, credit, portfolios, fraud)
 
 
 def _portfolios(
@@ -122,11 +139,76 @@ def _portfolios(
 
 
 def _credit(
-    settings: CreditSettings, folder: Path, output: BatchTopic, metrics: Metrics, inference: Inference
+    app: Processor,
+    topics: Mapping[str, BatchTopic],
+    settings: CreditSettings,
+    folder: Path,
+    scorer: CreditScorer,
+    alerts: Alerts,
+    metrics: Metrics,
+    inference: Inference,
 ) -> Credit:
-    scorer = CreditScorer.load(folder)
-    version = f"credit-{sha256((folder / 'credit.json').read_bytes()).hexdigest()[:8]}"
+    version = _version("credit", folder / "credit.json")
     metrics.model.labels("credit", version).set(1)
-    return Credit(
-        scorer=scorer, version=version, output=output, inference=inference, metrics=metrics, settings=settings
+    source = topics["credit-applications"]
+    drift = _drift(app, "credit", version, scorer.inputs, settings.drift_window, source, metrics)
+    credit = Credit(
+        scorer=scorer, version=version, output=topics["credit-scores"], inference=inference, metrics=metrics,
+        settings=settings, drift=drift, alerts=alerts,
+    )  # fmt: skip
+    app.process(source)(credit)
+    return credit
+
+
+def _fraud(
+    app: Processor,
+    topics: Mapping[str, BatchTopic],
+    settings: FraudSettings,
+    folder: Path,
+    model: FraudModel,
+    alerts: Alerts,
+    metrics: Metrics,
+    inference: Inference,
+) -> CardFraud:
+    version = _version("fraud", folder / "fraud.json")
+    metrics.model.labels("fraud", version).set(1)
+    paid, labels, by_merchant = (
+        topics[name] for name in ("card-transactions", "fraud-labels", "transactions-by-merchant")
     )
+    cards = app.columnar_table("cards", card_columns(), sources=[paid, labels])
+    app.process(paid)(CardPayments(cards, by_merchant))
+    app.process(labels)(CardLabels(cards, by_merchant))
+    watched = [one for one in model.inputs if one.name in WATCHED_INPUTS]
+    fraud = CardFraud(
+        merchants=app.columnar_table("merchants", merchant_columns(paid.partitions), sources=[by_merchant]),
+        budgets=app.columnar_table("fraud-budget", alert_columns(), sources=[by_merchant]),
+        model=model, version=version,
+        drift=_drift(app, "fraud", version, watched, settings.drift_window, by_merchant, metrics),
+        output=topics["fraud-scores"], alerts=alerts, settings=settings, inference=inference, metrics=metrics,
+    )  # fmt: skip
+    app.checkpoint.before_cut.append(fraud.write_back)
+    app.process(by_merchant)(fraud)
+    return fraud
+
+
+def _drift(
+    app: Processor,
+    name: str,
+    version: str,
+    references: Sequence[Reference],
+    window: int,
+    source: BatchTopic,
+    metrics: Metrics,
+) -> InputDrift | None:
+    """The watch over a model's inputs; None where its artifact does not say what they were."""
+    if not references:
+        return None
+    panel = DriftPanel(references, window)
+    # Another model has other inputs: its rows have a table of their own.
+    table = app.columnar_table(f"drift-{version}", drift_columns(panel), sources=[source])
+    return InputDrift(name, version, panel, table, metrics)
+
+
+def _version(name: str, file: Path) -> str:
+    """Of a model's folder, by the content of its main file."""
+    return f"{name}-{sha256(file.read_bytes()).hexdigest()[:8]}"

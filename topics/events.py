@@ -125,6 +125,7 @@ class MerchantTransaction(Struct, frozen=True, gc=False, omit_defaults=True):
     transaction_id: Id | None = None
     is_fraud: bool | None = None
     known_ts: Time | None = None
+    amount_to_usual: float | None = None
 
 
 class SymbolBar(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
+from stream_app.agents.alerts import Alerts
+from stream_app.agents.input_drift import InputDrift
 from stream_app.batch import Batch, BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
@@ -17,7 +21,10 @@ from topics.events import CreditApplication
 from topics.spans import Spans
 from tsrec_models.base import ModelError
 
-__all__ = ["Credit", "Scorer"]
+__all__ = ["CHANNEL", "Credit", "Scorer"]
+
+#: The alert book of this agent.
+CHANNEL = "credit"
 
 
 class Scorer(Protocol):
@@ -27,8 +34,8 @@ class Scorer(Protocol):
 
 
 class Credit:
-    """The agent of `credit-applications`: features -> model -> `credit-scores`. It keeps no state, so a replayed
-    application gives the same answer again, under the same id."""
+    """The agent of `credit-applications`: features -> model -> `credit-scores`. An answer depends on no state, so a
+    replayed application gives the same one again, under the same id; drift of the inputs is watched beside it."""
 
     def __init__(
         self,
@@ -39,7 +46,11 @@ class Credit:
         inference: Inference,
         metrics: Metrics,
         settings: CreditSettings,
+        drift: InputDrift | None = None,
+        alerts: Alerts | None = None,
     ) -> None:
+        self.drift = drift
+        self.alerts = alerts
         self.scorer = scorer
         self.version = version
         self.output = output
@@ -72,11 +83,25 @@ class Credit:
                 )
             )
         batch.send(self.output, Spans.of(keys), Spans.of(wire.encode(records)))
+        self._watch(batch, applications)
         if batch.partition != NOWHERE:
             self.metrics.decisions.labels("credit", "scorecard").inc(len(records))
             took = time.time() - batch.records.received_s
             for _ in records:
                 self.metrics.decision_latency.labels("credit").observe(took)
+
+    def _watch(self, batch: Batch, applications: list[CreditApplication]) -> None:
+        """Whether applicants are still those that the model was trained on."""
+        if self.drift is None or self.alerts is None or not applications:
+            return
+        panel = self.drift.panel
+        found = self.drift.take(
+            batch,
+            lambda: np.stack([panel.bins_of(application.features) for application in applications]),
+            [application.ts for application in applications],
+        )
+        if found:
+            self.alerts.take(batch, CHANNEL, [signal for _, signal in found], None)
 
     def decide(self, probability: float) -> Literal["approve", "review", "decline"]:
         """What the settings make of a probability of turning bad."""

@@ -92,6 +92,9 @@ class PortfolioRisk:
         if not len(taken):
             return
         self._take(shard, rows[taken], bars.take(taken))
+        if batch.partition == NOWHERE:  # compile it
+            one = np.array([0, 1]), rows[:1], np.ones(1)
+            await self.inference.run(self.simulation.portfolio, shard.column("state"), *one)
         live = shard.live_rows()
         last, assessed = shard.column("last")[live], shard.column("assessed")
         number = _due(last, newest, float(assessed[live].max(initial=-np.inf)))

@@ -9,7 +9,9 @@ generalised Pareto distribution over a high threshold (peaks over threshold: Pic
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ DAY_S = 86_400.0
 MIN_OVER_EMPIRICAL = 10
 #: Block maxima that the Pareto tail is fitted on: fewer are too noisy for its shape, more are no longer tail.
 MIN_TAIL, MAX_TAIL_SHARE = 30, 0.10
+#: Key of the row with the threshold in force.
+_NOW = "now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +113,32 @@ def threshold_for_budget(
 class RollingBudget:
     """Sets the threshold anew at each day's start, on the `days` before it; it never sees the day it is used on.
 
-    `fallback` is used until `min_days` have been seen. Memory: one number per subject and block with a value at or
-    above `floor`.
+    `fallback` is used until `min_days` have been seen. A value counts once a subject and block of `cooldown_s`; of each
+    day the `keep` highest are kept, many more than the budget can ask for. State: a row a day, `take_changes`,
+    `restore`.
     """
 
     def __init__(
-        self, per_day: float, fallback: float, days: int = 30, min_days: int = 3, cooldown_s: float = 300.0
+        self,
+        per_day: float,
+        fallback: float,
+        days: int = 30,
+        min_days: int = 3,
+        cooldown_s: float = 300.0,
+        keep: int = 4096,
     ) -> None:
         if not per_day > 0 or min_days < 1 or days < min_days:
             raise AlertError("rolling budget: per_day must be positive and 1 <= min_days <= days")
+        if keep < 4 * per_day:
+            raise AlertError(f"rolling budget: {keep} values a day kept for {per_day:g} warnings; keep four times more")
         self.per_day, self.fallback, self.days, self.min_days = per_day, fallback, days, min_days
-        self.cooldown_s = cooldown_s
+        self.cooldown_s, self.keep = cooldown_s, keep
         self.threshold = fallback
         self.fitted: BudgetThreshold | None = None
         self._maxima: dict[int, dict[tuple[int, int], float]] = {}
         self._day: int | None = None
+        self._changed: set[int] = set()
+        self._changed_now = False
 
     def threshold_at(self, ts: float) -> float:
         """The threshold in force at `ts`; set anew where `ts` begins a later day."""
@@ -131,6 +146,7 @@ class RollingBudget:
         if self._day is None or day > self._day:
             self._day = day
             self._refit(day)
+            self._changed_now = True
         return self.threshold
 
     def add(self, ts: float, value: float, subject: int = 0) -> None:
@@ -140,14 +156,53 @@ class RollingBudget:
         key = (subject, math.floor(ts / self.cooldown_s))
         if value > blocks.get(key, -math.inf):
             blocks[key] = value
+            self._changed.add(day)
+            if len(blocks) > 2 * self.keep:
+                self._maxima[day] = self._highest(blocks)
+
+    def take_changes(self) -> dict[str, dict[str, Any] | None]:
+        """Rows of the days that changed since the last call; None for one that is over."""
+        changes: dict[str, dict[str, Any] | None] = {}
+        for day in sorted(self._changed):
+            if day not in self._maxima:
+                changes[str(day)] = None
+                continue
+            highest = self._maxima[day] = self._highest(self._maxima[day])
+            subjects, blocks = zip(*highest, strict=True)
+            changes[str(day)] = {
+                "subjects": list(subjects), "blocks": list(blocks), "values": list(highest.values()),
+            }  # fmt: skip
+        self._changed.clear()
+        if self._changed_now:
+            # Kept as it was set: what came late for a day that is over must not move it after a restart.
+            changes[_NOW] = {"day": self._day, "threshold": self.threshold}
+            self._changed_now = False
+        return changes
+
+    def restore(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take rows back."""
+        for day, row in rows.items():
+            if day == _NOW:
+                self._day, self.threshold = row["day"], row["threshold"]
+                continue
+            keys = zip(row["subjects"], row["blocks"], strict=True)
+            self._maxima[int(day)] = dict(zip(keys, row["values"], strict=True))
+        self._changed.clear()
+
+    def _highest(self, blocks: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
+        if len(blocks) <= self.keep:
+            return blocks
+        order = sorted(blocks.items(), key=lambda entry: (-entry[1], entry[0]))
+        return dict(order[: self.keep])
 
     def _refit(self, day: int) -> None:
         for old in [d for d in self._maxima if d < day - self.days]:
             del self._maxima[old]
+            self._changed.add(old)
         past = [d for d in self._maxima if d < day]
         if len(past) < self.min_days:
             return
-        keys = [(key, value) for d in sorted(past) for key, value in self._maxima[d].items()]
+        keys = [(key, value) for d in sorted(past) for key, value in sorted(self._highest(self._maxima[d]).items())]
         ts = np.array([(block + 0.5) * self.cooldown_s for (_, block), _ in keys])
         subjects = np.array([subject for (subject, _), _ in keys], dtype=np.int64)
         values = np.array([value for _, value in keys])

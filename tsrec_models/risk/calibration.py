@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from tsrec_models.base import ModelError
 
-__all__ = ["Isotonic", "Platt", "brier_score", "calibration_error"]
+__all__ = ["Isotonic", "Platt", "best_threshold", "brier_score", "calibration_error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +90,11 @@ def calibration_error(probability: NDArray[np.float64], is_positive: NDArray[np.
     order = np.argsort(probability, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
     return float(sum(abs(probability[p].mean() - is_positive[p].mean()) * len(p) for p in parts if len(p)) / len(order))
+
+
+def best_threshold(p: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> float:
+    """Probability from which on calling a case bad gives the best F1."""
+    order = np.argsort(-p, kind="stable")
+    hits = np.cumsum(is_bad[order])
+    f1 = 2 * hits / (np.arange(1, len(p) + 1) + hits[-1])
+    return float(p[order][int(np.argmax(f1))])

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tsrec_models.risk.calibration import Platt
+from tsrec_models.risk.calibration import Platt, best_threshold
 from tsrec_models.risk.credit_encoding import CreditError, Encoder
+from tsrec_models.risk.drift_panel import Reference
 
 __all__ = ["CreditScore", "CreditScorer", "PointsScale", "stratified_folds"]
 
@@ -79,7 +80,9 @@ class CreditScorer:
         centre: NDArray[np.float64],
         threshold: float,
         scale: PointsScale | None = None,
+        inputs: Sequence[Reference] = (),
     ) -> None:
+        self.inputs = list(inputs)  # what the fields were in training
         self.encoder = encoder
         self.boosters = list(boosters)
         self.weights = weights  # of the linear model, the last is the intercept
@@ -129,9 +132,10 @@ class CreditScorer:
         margin = (1 - blend) * tree_margin + blend * linear_margin[best]
         boosters = [_boost(trees, y, encoder.signs, seed + 100 + b, n_trees=n_trees) for b in range(BAGS)]
         calibration = Platt.fit(margin, is_bad)
-        threshold = _best_threshold(calibration.apply(margin), is_bad)
+        threshold = best_threshold(calibration.apply(margin), is_bad)
         weights = _logistic(linear, y, RIDGES[best])
-        return cls(encoder, boosters, weights, blend, calibration, linear.mean(axis=0), threshold, scale)
+        inputs = [one for one in (Reference.of(name, values) for name, values in table.items()) if one is not None]
+        return cls(encoder, boosters, weights, blend, calibration, linear.mean(axis=0), threshold, scale, inputs)
 
     def predict(self, table: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Probabilities [n] of turning bad."""
@@ -177,6 +181,7 @@ class CreditScorer:
             "centre": self.centre.tolist(),
             "threshold": self.threshold,
             "scale": asdict(self.scale),
+            "inputs": [one.row() for one in self.inputs],
         }
         (folder / "credit.json").write_text(json.dumps(about, indent=1))
 
@@ -198,6 +203,7 @@ class CreditScorer:
             np.array(about["centre"]),
             float(about["threshold"]),
             PointsScale(**about["scale"]),
+            [Reference.from_row(row) for row in about.get("inputs", ())],
         )
 
 
@@ -283,11 +289,3 @@ def _blend(trees: NDArray[np.float64], linear: NDArray[np.float64], y: NDArray[n
     apart = losses - losses[int(np.argmin(losses.mean(axis=1)))]
     good = apart.mean(axis=1) <= apart.std(axis=1) / math.sqrt(len(y))
     return float(min(shares[good], key=lambda w: abs(w - 0.5)))
-
-
-def _best_threshold(p: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> float:
-    """Probability from which on calling a case bad gives the best F1."""
-    order = np.argsort(-p, kind="stable")
-    hits = np.cumsum(is_bad[order])
-    f1 = 2 * hits / (np.arange(1, len(p) + 1) + hits[-1])
-    return float(p[order][int(np.argmax(f1))])

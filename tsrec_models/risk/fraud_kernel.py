@@ -13,7 +13,22 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["ACCOUNT", "FEATURES", "MERCHANT", "RISK_FEATURES", "Table", "label", "replay", "step", "update"]
+__all__ = [
+    "ACCOUNT",
+    "CARD_FEATURES",
+    "FEATURES",
+    "MERCHANT",
+    "RISK_FEATURES",
+    "Table",
+    "label",
+    "label_account",
+    "label_merchant",
+    "replay",
+    "step",
+    "step_account",
+    "step_merchant",
+    "update",
+]
 
 Table = NDArray[np.void]
 
@@ -66,6 +81,8 @@ FEATURES = (
     "merchant_run_age",
     "merchant_since_fraud",
 )
+#: So many of them, the first, are of the card; the rest of the merchant.
+CARD_FEATURES = 17
 #: Features that must not lower a score as they rise.
 RISK_FEATURES = (
     "merchant_risk_1d",
@@ -130,26 +147,21 @@ def _before(ring: NDArray[np.float64], bucket: int) -> float:
 
 
 @njit(cache=True)
-def step(acc: Table, mer: Table, a: int, m: int, ts: float, amount: float, out: NDArray[np.float64]) -> None:
-    """Features [len(FEATURES)] of a transaction, from it and what came before; then take it in. Times must not fall."""
+def step_account(who: Any, merchant: int, ts: float, amount: float, out: NDArray[np.float64]) -> None:
+    """The first CARD_FEATURES of a transaction into `out`, from it and what the card did before; then take it in.
+
+    `merchant` is any number that stands for the merchant with this card. Times must not fall.
+    """
     bucket: Any = np.int64(math.floor(ts / BUCKET_S))
-    who, where = acc[a], mer[m]
-    seen, seen_there = who.count, where.count
+    seen = who.count
     if seen == 0.0:
         who.bucket, who.first_ts, who.last_ts = bucket, ts, ts
-    if seen_there == 0.0:
-        where.bucket, where.first_ts = bucket, ts
     if bucket > who.bucket:
         _hold(who.counts, who.bucket, bucket, who.count)
         _hold(who.amounts, who.bucket, bucket, who.amount)
         who.bucket = bucket
-    if bucket > where.bucket:
-        _hold(where.counts, where.bucket, bucket, where.count)
-        _hold(where.fraud_counts, where.bucket, bucket, where.frauds)
-        where.bucket = bucket
     who.count += 1.0
     who.amount += amount
-    where.count += 1.0
 
     day_s = ts - math.floor(ts / DAY_S) * DAY_S
     out[0] = amount
@@ -169,15 +181,41 @@ def step(acc: Table, mer: Table, a: int, m: int, ts: float, amount: float, out: 
     out[14] = math.log1p(max(0.0, ts - who.last_ts)) if seen > 0.0 else np.nan
     known = False
     for k in range(FAMILIAR):
-        known = known or who.familiar[k] == m
+        known = known or who.familiar[k] == merchant
     out[15] = 0.0 if known else 1.0
     out[16] = who.frauds * math.exp2((who.frauds_ts - ts) / (2 * ODD_HALF_LIFE_S))
+
+    if seen >= 2.0 and amount > ODD_RATIO * who.usual:
+        odd += 1.0
+    who.odd, who.odd_ts, who.last_ts = odd, ts, ts
+    # One odd amount must not become usual: it counts as three times the usual one at most.
+    bounded = min(amount, 3.0 * who.usual) if seen >= 3.0 else amount
+    rate = max(1.0 / (seen + 1.0), 1.0 / USUAL_MEMORY)
+    who.usual += rate * (bounded - who.usual)
+    who.spread += rate * (abs(bounded - who.usual) - who.spread)
+    if not known:
+        who.familiar[who.familiar_head % FAMILIAR] = merchant
+        who.familiar_head += 1
+
+
+@njit(cache=True)
+def step_merchant(where: Any, ts: float, amount: float, out: NDArray[np.float64]) -> None:
+    """The features from CARD_FEATURES on, from the transaction and what the merchant saw before; then take it in."""
+    bucket: Any = np.int64(math.floor(ts / BUCKET_S))
+    seen = where.count
+    if seen == 0.0:
+        where.bucket, where.first_ts = bucket, ts
+    if bucket > where.bucket:
+        _hold(where.counts, where.bucket, bucket, where.count)
+        _hold(where.fraud_counts, where.bucket, bucket, where.frauds)
+        where.bucket = bucket
+    where.count += 1.0
 
     out[17] = where.count - _before(where.counts, bucket - PER_DAY)
     lived = min(30.0, max(1.0, (ts - where.first_ts) / DAY_S))
     out[18] = out[17] / ((where.count - _before(where.counts, bucket - 30 * PER_DAY)) / lived)
     log_amount = math.log(max(amount, 0.01))
-    out[19] = (log_amount - where.log_mean) / math.sqrt(where.log_var + 0.01) if seen_there >= 5.0 else np.nan
+    out[19] = (log_amount - where.log_mean) / math.sqrt(where.log_var + 0.01) if seen >= 5.0 else np.nan
     end = bucket - DELAY_DAYS * PER_DAY - 1
     for k, days in enumerate((1, 7, 30)):
         start = max(end - days * PER_DAY, bucket - MERCHANT_RING)
@@ -191,47 +229,31 @@ def step(acc: Table, mer: Table, a: int, m: int, ts: float, amount: float, out: 
     out[29] = (ts - where.run_ts) / DAY_S if where.run > 0.0 else np.nan
     out[30] = (ts - where.fraud_ts) / DAY_S if where.frauds > 0.0 else np.nan
 
-    _learn(who, where, known, m, ts, amount, log_amount, seen, seen_there, odd)
-
-
-@njit(cache=True)
-def _learn(
-    who: Any,
-    where: Any,
-    known: bool,
-    m: int,
-    ts: float,
-    amount: float,
-    log_amount: float,
-    seen: float,
-    seen_there: float,
-    odd: float,
-) -> None:
-    """What is usual of an account and a merchant, with this transaction in it."""
-    if seen >= 2.0 and amount > ODD_RATIO * who.usual:
-        odd += 1.0
-    who.odd, who.odd_ts, who.last_ts = odd, ts, ts
-    # One odd amount must not become usual: it counts as three times the usual one at most.
-    bounded = min(amount, 3.0 * who.usual) if seen >= 3.0 else amount
     rate = max(1.0 / (seen + 1.0), 1.0 / USUAL_MEMORY)
-    who.usual += rate * (bounded - who.usual)
-    who.spread += rate * (abs(bounded - who.usual) - who.spread)
-    if not known:
-        who.familiar[who.familiar_head % FAMILIAR] = m
-        who.familiar_head += 1
-    rate = max(1.0 / (seen_there + 1.0), 1.0 / USUAL_MEMORY)
     apart = log_amount - where.log_mean
     where.log_mean += rate * apart
     where.log_var += rate * (apart * apart - where.log_var)
 
 
 @njit(cache=True)
-def label(
-    acc: Table, mer: Table, a: int, m: int, ts: float, is_fraud: bool, amount_to_usual: float, known_ts: float
-) -> None:
-    """Take the label of a transaction of time `ts`, known at `known_ts`. `amount_to_usual` is the feature it had: a
-    fraud of an ordinary amount speaks of the merchant, one of an odd amount of the card."""
-    who, where = acc[a], mer[m]
+def step(acc: Table, mer: Table, a: int, m: int, ts: float, amount: float, out: NDArray[np.float64]) -> None:
+    """Features [len(FEATURES)] of a transaction, from it and what came before; then take it in. Times must not fall."""
+    step_account(acc[a], m, ts, amount, out)
+    step_merchant(mer[m], ts, amount, out)
+
+
+@njit(cache=True)
+def label_account(who: Any, is_fraud: bool, known_ts: float) -> None:
+    """Take a label of one of the card's transactions, known at `known_ts`."""
+    if is_fraud:
+        who.frauds = who.frauds * math.exp2((who.frauds_ts - known_ts) / (2 * ODD_HALF_LIFE_S)) + 1.0
+        who.frauds_ts = known_ts
+
+
+@njit(cache=True)
+def label_merchant(where: Any, ts: float, is_fraud: bool, amount_to_usual: float) -> None:
+    """Take a label of a transaction of time `ts` at the merchant. `amount_to_usual` is the feature it had: a fraud of
+    an ordinary amount speaks of the merchant, one of an odd amount of the card."""
     hit = 1.0 if is_fraud else 0.0
     ordinary = hit if not amount_to_usual > ODD_RATIO else 0.0
     where.lately += (hit - where.lately) / LABEL_MEMORY
@@ -247,8 +269,15 @@ def label(
     bucket: Any = np.int64(math.floor(ts / BUCKET_S))
     for k in range(max(bucket, where.bucket - MERCHANT_RING), where.bucket):
         where.fraud_counts[k % MERCHANT_RING] += 1.0
-    who.frauds = who.frauds * math.exp2((who.frauds_ts - known_ts) / (2 * ODD_HALF_LIFE_S)) + 1.0
-    who.frauds_ts = known_ts
+
+
+@njit(cache=True)
+def label(
+    acc: Table, mer: Table, a: int, m: int, ts: float, is_fraud: bool, amount_to_usual: float, known_ts: float
+) -> None:
+    """Take the label of a transaction of time `ts`, known at `known_ts`, at both its card and its merchant."""
+    label_merchant(mer[m], ts, is_fraud, amount_to_usual)
+    label_account(acc[a], is_fraud, known_ts)
 
 
 @njit(cache=True)

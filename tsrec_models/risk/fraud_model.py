@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsrec_models.risk.calibration import Platt
+from tsrec_models.risk.calibration import Platt, best_threshold
+from tsrec_models.risk.drift_panel import Reference
 from tsrec_models.risk.fraud_features import FEATURES, FraudError
 from tsrec_models.risk.fraud_kernel import RISK_FEATURES
 
@@ -53,10 +54,21 @@ def _lightgbm() -> Any:
 class FraudModel:
     """Probability of fraud of a transaction from its features, averaged over boosters and calibrated."""
 
-    def __init__(self, boosters: Sequence[Any], calibration: Platt, features: Sequence[str] = FEATURES) -> None:
+    def __init__(
+        self,
+        boosters: Sequence[Any],
+        calibration: Platt,
+        features: Sequence[str] = FEATURES,
+        inputs: Sequence[Reference] = (),
+        threshold: float = 0.5,
+    ) -> None:
+        """`inputs`: what the features were in training; `threshold`: the probability from which on calling a held-out
+        transaction fraud gave the best F1."""
         self.boosters = list(boosters)
         self.calibration = calibration
         self.features = tuple(features)
+        self.inputs = list(inputs)
+        self.threshold = threshold
 
     @classmethod
     def fit(
@@ -95,7 +107,10 @@ class FraudModel:
             )
             margins[~inside] = booster.predict(x[~inside], raw_score=True, num_threads=1)
             boosters.append(lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration)))
-        return cls(boosters, Platt.fit(margins, is_fraud), features)
+        calibration = Platt.fit(margins, is_fraud)
+        inputs = [Reference.of(name, x[:, j]) for j, name in enumerate(features)]
+        threshold = best_threshold(calibration.apply(margins), is_fraud)
+        return cls(boosters, calibration, features, [one for one in inputs if one is not None], threshold)
 
     def margin(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean log odds over the boosters, before calibration: [n]."""
@@ -121,7 +136,10 @@ class FraudModel:
         folder.mkdir(parents=True, exist_ok=True)
         for k, booster in enumerate(self.boosters):
             (folder / f"booster-{k}.txt").write_text(booster.model_to_string())
-        about = {"boosters": len(self.boosters), "features": self.features, "calibration": self.calibration.row()}
+        about = {
+            "boosters": len(self.boosters), "features": self.features, "calibration": self.calibration.row(),
+            "inputs": [one.row() for one in self.inputs], "threshold": self.threshold,
+        }  # fmt: skip
         (folder / "fraud.json").write_text(json.dumps(about, indent=1))
 
     @classmethod
@@ -132,9 +150,19 @@ class FraudModel:
             texts = [(folder / f"booster-{k}.txt").read_text() for k in range(about["boosters"])]
         except (OSError, ValueError, KeyError) as error:
             raise FraudError(f"no fraud model in {folder}: {error}") from error
+        if tuple(about["features"]) != FEATURES:
+            raise FraudError(f"the fraud model in {folder} was trained on other features than these; train it again")
         lightgbm = _lightgbm()
         boosters = [lightgbm.Booster(model_str=text) for text in texts]
-        return cls(boosters, Platt.from_row(about["calibration"]), about["features"])
+        try:
+            inputs = [Reference.from_row(row) for row in about["inputs"]]
+            return cls(
+                boosters, Platt.from_row(about["calibration"]), about["features"], inputs, float(about["threshold"])
+            )
+        except KeyError as error:
+            raise FraudError(
+                f"the fraud model in {folder} is of an earlier version ({error}); train it again"
+            ) from error
 
 
 def _time_folds(is_fraud: NDArray[np.bool_], folds: int) -> NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -99,3 +101,32 @@ def test_a_rolling_budget_uses_its_fallback_until_it_has_days_enough() -> None:
         seen[int(when // DAY_S)] = budget.threshold_at(when)
         budget.add(when, value)
     assert [seen[d] == 99.0 for d in range(4)] == [True, True, True, False]
+
+
+def test_a_rolling_budget_goes_on_from_its_rows_and_keeps_the_highest_of_a_day() -> None:
+    whole = RollingBudget(per_day=5.0, fallback=99.0, min_days=2, keep=40)
+    all_kept = RollingBudget(per_day=5.0, fallback=99.0, min_days=2)
+    resumed = RollingBudget(per_day=5.0, fallback=99.0, min_days=2, keep=40)
+    rows: dict[str, dict[str, Any]] = {}
+    ts, values = heavy_tailed(3, 6)
+    for i, (when, value) in enumerate(zip(ts, values, strict=True)):
+        expected = whole.threshold_at(when)
+        assert resumed.threshold_at(when) == expected
+        assert all_kept.threshold_at(when) == pytest.approx(expected, rel=1e-12)
+        late = when - 1.5 * DAY_S if i % 50 == 0 else when  # for a day that is over
+        for budget in (whole, all_kept, resumed):
+            budget.add(late, value, i % 7)
+        if i % 97 == 0:
+            for key, row in resumed.take_changes().items():
+                if row is None:
+                    rows.pop(key)
+                else:
+                    rows[key] = row
+            resumed = RollingBudget(per_day=5.0, fallback=99.0, min_days=2, keep=40)
+            resumed.restore(rows)
+    assert max(len(row["values"]) for key, row in rows.items() if key != "now") == 40
+
+
+def test_a_rolling_budget_that_keeps_too_little_is_refused() -> None:
+    with pytest.raises(AlertError, match="keep four times more"):
+        RollingBudget(per_day=20.0, fallback=1.0, keep=40)

@@ -13,8 +13,16 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tsrec_models.evaluation.fraud import Transactions, average_precision, card_precision, folds, roc_auc, rolled
 from tsrec_models.evaluation.fraud_reading import read_transactions
 from tsrec_models.risk.fraud_features import FEATURES, FraudError, FraudFeatures
-from tsrec_models.risk.fraud_kernel import BUCKET_S, DELAY_DAYS, FAMILIAR, ODD_RATIO
+from tsrec_models.risk.fraud_kernel import BUCKET_S, CARD_FEATURES, DELAY_DAYS, FAMILIAR, ODD_RATIO
 from tsrec_models.risk.fraud_model import FraudModel
+from tsrec_models.risk.fraud_sides import (
+    CARD_WIDTH,
+    MERCHANT_WIDTH,
+    card_side,
+    initial_card,
+    label_cards,
+    merchant_side,
+)
 
 DAY = 86_400.0
 START = 1.7e9
@@ -288,3 +296,48 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_column(tmp_path: Path, t
 def test_an_amount_that_is_none_is_refused(bad: float) -> None:
     with pytest.raises(FraudError):
         FraudFeatures().update(np.array([0]), np.array([0]), np.array([START]), np.array([bad]))
+
+
+def test_the_two_halves_of_the_features_are_the_whole() -> None:
+    rng = np.random.default_rng(11)
+    n, cards, merchants = 3000, 40, 15
+    ts = 1.7e9 + np.sort(rng.uniform(0, 60 * 86_400.0, n))
+    card, merchant = rng.integers(0, cards, n), rng.integers(0, merchants, n)
+    amount = rng.lognormal(3, 1, n)
+    is_fraud = rng.random(n) < 0.1
+    whole = FraudFeatures()
+    card_state = np.tile(initial_card(), (cards, 1)).reshape(cards, CARD_WIDTH)
+    merchant_state = np.zeros((merchants, MERCHANT_WIDTH))
+    codes = rng.integers(1, 2**62, merchants)  # a number that stands for a merchant, not its row
+    for k in range(0, n, 250):
+        part = slice(k, k + 250)
+        expected = whole.update(card[part], merchant[part], ts[part], amount[part])
+        first = card_side(card_state, card[part], codes[merchant[part]], ts[part], amount[part])
+        got = merchant_side(
+            merchant_state,
+            merchant[part],
+            ts[part],
+            amount[part],
+            np.full(250, -1, np.int8),
+            np.full(250, np.nan),
+            first,
+        )
+        np.testing.assert_allclose(got, expected)
+        # Labels of this part become known before the next.
+        known = np.full(250, ts[part][-1])
+        to_usual = label_cards(card_state, card[part], amount[part], is_fraud[part], known)
+        for i in range(250):
+            whole.label(card[k + i], merchant[k + i], ts[k + i], bool(is_fraud[k + i]), to_usual[i], known[i])
+        merchant_side(
+            merchant_state, merchant[part], ts[part], amount[part], is_fraud[part].astype(np.int8), to_usual,
+            np.full((250, CARD_FEATURES), np.nan),
+        )  # fmt: skip
+
+
+def test_a_transaction_that_comes_late_does_not_move_windows_back() -> None:
+    card_state = np.tile(initial_card(), (1, 1)).reshape(1, CARD_WIDTH)
+    ts = 1.7e9 + np.array([0.0, 10 * 86_400.0, 3 * 86_400.0, 10.1 * 86_400.0])
+    rows = np.zeros(4, np.int64)
+    features = card_side(card_state, rows, rows + 7, ts, np.full(4, 10.0))
+    counts = features[:, FEATURES.index("account_count_1d")]
+    np.testing.assert_array_equal(counts, [1.0, 1.0, 2.0, 3.0])
