@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tsrec_models.sequence.dropout import Dropout
 from tsrec_models.sequence.intervals import N_BUCKETS
 from tsrec_models.sequence.layer_kernels import gelu_rows, norm_rows
-from tsrec_models.sequence.lru_scan import linear_scan
+from tsrec_models.sequence.lru_scan import linear_scan, scan_in_place
 from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.neural import NeuralRecommender
 from tsrec_models.sequence.recurrent import to_array
@@ -31,6 +32,9 @@ _MAX_PHASE = math.pi / 10
 
 #: Hidden values of the feed-forward part per input value.
 _EXPANSION = 2
+
+#: Events encoded at once: a layer's values of them stay in a third-level cache.
+_ENCODED_EVENTS = 8192
 
 
 class LRUBlock(nn.Module):
@@ -47,7 +51,7 @@ class LRUBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.expand = nn.Linear(width, _EXPANSION * width)
         self.shrink = nn.Linear(_EXPANSION * width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def diagonal(self) -> Tensor:
         """The recurrence's diagonal [2, h] (real, imaginary); its modulus is below one whatever the parameters."""
@@ -169,6 +173,56 @@ class LRU(NeuralRecommender):
             x += layer.shrink_bias
         result[:, -self.settings.width :] = norm_rows(x, *self._norm_out)
         return result
+
+    def encode_hidden(
+        self,
+        items: NDArray[np.int64],
+        buckets: NDArray[np.int64],
+        times: NDArray[np.float64],
+        lengths: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Hidden rows of padded histories [batch, length], longest first: a layer at a time over whole histories."""
+        hidden = np.empty((len(items), self.hidden_width), np.float32)
+        first = 0
+        while first < len(items):
+            longest = int(lengths[first])
+            rows = slice(first, first + max(1, _ENCODED_EVENTS // longest))
+            self._encode_block(items[rows, :longest], buckets[rows, :longest], lengths[rows] - 1, hidden[rows])
+            first = rows.stop
+        return hidden
+
+    def _encode_block(
+        self,
+        items: NDArray[np.int64],
+        buckets: NDArray[np.int64],
+        last: NDArray[np.int64],
+        hidden: NDArray[np.float32],
+    ) -> None:
+        """Write into `hidden` [batch, hidden_width] the rows after event `last` [batch] of histories [batch, length].
+
+        Events beyond a row's last are computed too and not looked at: the recurrence never looks ahead.
+        """
+        batch, length = items.shape
+        h, rows = self.settings.hidden, np.arange(batch)
+        x = self._items[items.ravel()]
+        if self._intervals is not None:
+            x += self._intervals[buckets.ravel()]
+        x = norm_rows(x, *self._norm_in)
+        for index, layer in enumerate(self._layers):
+            states = norm_rows(x, *layer.norm) @ layer.enter
+            states += layer.enter_bias
+            scan_in_place(layer.a, states.reshape(batch, length, 2, h))
+            hidden[:, index * 2 * h : (index + 1) * 2 * h] = states.reshape(batch, length, 2 * h)[rows, last]
+            if index == len(self._layers) - 1:  # nothing above needs the events before the last
+                x = x.reshape(batch, length, -1)[rows, last]
+                states = states.reshape(batch, length, 2 * h)[rows, last]
+            x += states @ layer.leave
+            x += layer.leave_bias
+            wide = norm_rows(x, *layer.norm2) @ layer.expand
+            gelu_rows(wide, layer.expand_bias)
+            x += wide @ layer.shrink
+            x += layer.shrink_bias
+        hidden[:, -self.settings.width :] = norm_rows(x, *self._norm_out)
 
     def outputs(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.ascontiguousarray(hidden[:, -self.settings.width :])

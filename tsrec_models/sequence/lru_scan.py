@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["linear_scan", "scan_by_doubling"]
+__all__ = ["linear_scan", "scan_by_doubling", "scan_in_place"]
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})  # type: ignore[untyped-decorator]
@@ -48,6 +48,11 @@ def _backward(
                 before_re, before_im = states[b, t - 1, 0, j], states[b, t - 1, 1, j]
                 grad_a[0, j] += before_re * re + before_im * im
                 grad_a[1, j] += before_re * im - before_im * re
+
+
+def scan_in_place(a: NDArray[np.float32], states: NDArray[np.float32]) -> None:
+    """Turn inputs [batch, length, 2, h] into the states of the recurrence with a [2, h], for those who only encode."""
+    _forward(a[0], a[1], states)
 
 
 class _Scan(torch.autograd.Function):

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from tsrec_models.base import ModelError
 from tsrec_models.preparation.log import Log
+from tsrec_models.sequence.dropout import Dropout
 from tsrec_models.sequence.intervals import N_BUCKETS
 from tsrec_models.sequence.training_settings import Settings
 
@@ -37,8 +38,8 @@ class SequenceNetwork(nn.Module):
         if self.query_time is not None:
             nn.init.zeros_(self.query_time.weight)
         self.wait_head = nn.Linear(width, 1) if with_times and settings.wait_loss > 0 else None
-        self.input_drop = nn.Dropout(settings.input_dropout)
-        self.output_drop = nn.Dropout(settings.dropout)
+        self.input_drop = Dropout(settings.input_dropout)
+        self.output_drop = Dropout(settings.dropout)
 
     def forward(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> Tensor:
         """Outputs [batch, length, width] of sequences padded on the right.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tsrec_models.sequence.dropout import Dropout
 from tsrec_models.sequence.intervals import N_BUCKETS
 from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.training_settings import Settings
@@ -35,7 +36,7 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.expand = nn.Linear(width, EXPANSION * width)
         self.shrink = nn.Linear(EXPANSION * width, width)
-        self.drop = nn.Dropout(settings.dropout)
+        self.drop = Dropout(settings.dropout)
 
     def forward(self, x: Tensor, distance: Tensor, outside: Tensor, elapsed: Tensor | None) -> tuple[Tensor, Tensor]:
         """New values and this layer's keys and values [batch, length, 2 width].
