@@ -71,7 +71,7 @@ def command(
         click.echo(f"figure in {plot}")
     if save is not None:
         CreditScorer.fit(data.table, data.is_bad, seed).save(save)
-        click.echo(f"scorer in {save}")
+        click.echo(f"scorer in {save}; a worker with TSREC_CREDIT__MODEL={save} answers credit-applications with it")
     names = ("auc", "ks", "brier", "calibration_error", "accuracy", "recall", "f1", "best_f1", "best_recall")
     last = {name: round(getattr(figures, name), 4) for name in names}
     last |= {"threshold": round(figures.threshold, 4), "cases": len(data.is_bad), "bad": bad_cases}

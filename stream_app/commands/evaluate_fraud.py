@@ -92,7 +92,7 @@ def command(
         labelled = data.day[-1] + 1 - delay_days  # what came later has no labels yet
         rows = np.flatnonzero((data.day < labelled) & (data.day >= labelled - train_days))
         FraudModel.fit(x[rows], data.is_fraud[rows], data.ts[rows], seed=seed).save(save)
-        click.echo(f"model in {save}")
+        click.echo(f"model in {save}; a worker with TSREC_FRAUD__MODEL={save} scores card-transactions with it")
     if plot is not None:
         _plot(data, tested, plot)
         click.echo(f"figure in {plot}")
