@@ -39,6 +39,8 @@ from tsrec_models.risk.market_watch import MarketWatch
 
 __all__ = ["RiskDesk", "risk_desk"]
 
+DAY_S = 86_400.0
+
 
 @dataclass
 class RiskDesk:
@@ -61,7 +63,7 @@ def risk_desk(
         ModelError: a setting that the models cannot work with, or a credit model that is not there.
     """
     trades, by_account, actions = topics["trades"], topics["trades-by-account"], topics["alert-actions"]
-    limits = surveillance.Settings(**settings.surveillance.model_dump())
+    limits = surveillance.Settings(**settings.surveillance.model_dump(exclude={"account_retention_days"}))
     bars, models = time_bars(settings.market), bar_models(settings.market)
     signals = BarSignals(settings.market, models)
     watched = limits.rules()
@@ -99,7 +101,10 @@ def risk_desk(
     accounts = AccountRisk(
         traded=app.columnar_table("traded-symbols", traded_columns(), sources=[by_account]),
         population=app.columnar_table("account-population", population_columns(), sources=[by_account]),
-        accounts=app.columnar_table("accounts", account_columns(by_account.partitions), sources=[by_account]),
+        accounts=app.columnar_table(
+            "accounts", account_columns(by_account.partitions), sources=[by_account],
+            retention_s=settings.surveillance.account_retention_days * DAY_S,
+        ),
         settings=limits, alerts=alerts,
     )  # fmt: skip
     app.process(by_account)(accounts)
@@ -175,12 +180,15 @@ def _fraud(
     paid, labels, by_merchant = (
         topics[name] for name in ("card-transactions", "fraud-labels", "transactions-by-merchant")
     )
-    cards = app.columnar_table("cards", card_columns(), sources=[paid, labels])
+    retention_s = settings.retention_days * DAY_S
+    cards = app.columnar_table("cards", card_columns(), sources=[paid, labels], retention_s=retention_s)
     app.process(paid)(CardPayments(cards, by_merchant))
     app.process(labels)(CardLabels(cards, by_merchant))
     watched = [one for one in model.inputs if one.name in WATCHED_INPUTS]
     fraud = CardFraud(
-        merchants=app.columnar_table("merchants", merchant_columns(paid.partitions), sources=[by_merchant]),
+        merchants=app.columnar_table(
+            "merchants", merchant_columns(paid.partitions), sources=[by_merchant], retention_s=retention_s
+        ),
         budgets=app.columnar_table("fraud-budget", alert_columns(), sources=[by_merchant]),
         model=model, version=version,
         drift=_drift(app, "fraud", version, watched, settings.drift_window, by_merchant, metrics),

@@ -12,6 +12,7 @@ from stream_app.errors import UsageError
 
 __all__ = [
     "AlertSettings",
+    "BrokerSettings",
     "CreditSettings",
     "FilterSettings",
     "FraudSettings",
@@ -163,6 +164,9 @@ class SurveillanceSettings(BaseModel):
     concentration_exposure: Positive = Field(
         float("inf"), description="Exposure from which one symbol's share of it is watched; inf: off."
     )
+    account_retention_days: Positive = Field(
+        90.0, description="An account without open positions goes after so long without an order."
+    )
     spike_move_bps: Positive = Field(30.0, description="Smallest move within ten seconds that is a spike.")
     large_per_day: Positive = Field(20.0, description="Large orders a symbol and day.")
 
@@ -213,9 +217,45 @@ class FraudSettings(BaseModel):
     min_probability: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.2, description="No warning below this probability, however few there are."
     )
+    retention_days: Positive = Field(90.0, description="A card or merchant goes after so long without a payment.")
     drift_window: Annotated[int, Field(ge=100, multiple_of=2)] = Field(
         2000, description="Payments that are compared with the training data for drift."
     )
+
+
+class BrokerSettings(BaseModel):
+    """TLS and SASL to the broker, of the worker and of every command."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tls: bool = Field(False, description="Speak TLS with the broker.")
+    tls_ca: Path | None = Field(None, description="Who signed the broker's certificate (PEM); else the system's.")
+    tls_cert: Path | None = Field(None, description="This client's certificate (PEM), where the broker wants one.")
+    tls_key: Path | None = Field(None, description="Its private key (PEM); without it the certificate's file has it.")
+    tls_key_password: SecretStr | None = Field(None, description="Password of that key.")
+    tls_check_hostname: bool = Field(True, description="The broker's certificate must be for the host asked.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="How the broker asks for a user and password; without one it does not."
+    )
+    sasl_username: str | None = Field(None, description="User on the broker.")
+    sasl_password: SecretStr | None = Field(None, description="The user's password.")
+    sasl_password_file: Path | None = Field(None, description="File with that password, instead.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> BrokerSettings:
+        if not self.tls and (self.tls_ca or self.tls_cert or self.tls_key):
+            raise ValueError("certificates are given, but TLS=true is not")
+        if self.tls_key and not self.tls_cert:
+            raise ValueError("TLS_KEY needs TLS_CERT")
+        if self.sasl_mechanism is None and (self.sasl_username or self.sasl_password or self.sasl_password_file):
+            raise ValueError(
+                "a user or password is given, but SASL_MECHANISM (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512) is not"
+            )
+        if self.sasl_mechanism is not None and not self.sasl_username:
+            raise ValueError("SASL_MECHANISM needs SASL_USERNAME")
+        if self.sasl_mechanism is not None and (self.sasl_password is None) == (self.sasl_password_file is None):
+            raise ValueError("SASL_MECHANISM needs either SASL_PASSWORD or SASL_PASSWORD_FILE")
+        return self
 
 
 class Settings(BaseSettings):
@@ -227,6 +267,7 @@ class Settings(BaseSettings):
 
     # Broker
     bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, comma separated.")
+    broker: BrokerSettings = Field(default_factory=BrokerSettings, description="TLS and SASL to the broker.")
     group: str = Field("tsrec", description="Consumer group; also the prefix of changelogs and transactional ids.")
     guarantee: Literal["at_least_once", "exactly_once"] = Field("at_least_once", description="Delivery guarantee.")
     topic_prefix: str = Field("", description="Put before every topic name of the contract.")

@@ -6,6 +6,7 @@ it fits itself after any crash. Accounts and symbols name each other by numbers 
 
 from __future__ import annotations
 
+import heapq
 import logging
 
 import numpy as np
@@ -64,6 +65,8 @@ class _Numbers:
         self.next = int(self.known.max()) + 1 if len(self.known) else 0
         self.row_of = np.full(self.next, -1, np.int64)
         self.row_of[self.known] = self.rows
+        #: Numbers that were given back, a heap: the lowest goes first, so that they are the same after a recovery.
+        self.free: list[int] = np.flatnonzero(self.row_of < 0).tolist()
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of each row, int64 [n]; new rows get the next."""
@@ -72,14 +75,30 @@ class _Numbers:
         if fresh.any():
             new, first = np.unique(rows[fresh], return_index=True)
             new = new[np.argsort(first)]
-            given = np.arange(self.next, self.next + len(new))
+            reused = [heapq.heappop(self.free) for _ in range(min(len(self.free), len(new)))]
+            more = len(new) - len(reused)
+            given = np.concatenate([np.array(reused, np.int64), np.arange(self.next, self.next + more)])
             self.shard.touch(new)
             column[new] = given
-            self.next += len(new)
+            self.next += more
             if self.next > len(self.row_of):
                 self.row_of = np.concatenate([self.row_of, np.full(max(256, self.next), -1, np.int64)])
             self.row_of[given] = new
         return column[rows].astype(np.int64)
+
+    def give_back(self) -> NDArray[np.int64]:
+        """Numbers whose rows were evicted, given back; call in the cut that evicted them, before rows are reused."""
+        if self.next - len(self.free) == len(self.shard):
+            return np.empty(0, np.int64)
+        rows = self.row_of[: self.next]
+        live = np.zeros(int(max(rows.max(initial=0), 0)) + 1, np.bool_)
+        held = self.shard.live_rows()
+        live[held[held < len(live)]] = True
+        gone = np.flatnonzero((rows >= 0) & ~live[np.maximum(rows, 0)])
+        self.row_of[gone] = -1
+        for number in gone.tolist():
+            heapq.heappush(self.free, number)
+        return gone
 
     def names(self, numbers: NDArray[np.int64]) -> Spans:
         """The keys of numbers."""
@@ -128,6 +147,9 @@ class PartitionAccounts:
         n = self.account_numbers.next
         if not n:
             return
+        gone = self.account_numbers.give_back()
+        if len(gone):
+            self.watch.forget(gone)
         changed = _marked(self._account_changed, np.empty(0, np.int64), len(self.watch.accounts))
         for name in _SWEPT:
             now, then = self.watch.accounts[name], self._swept[name]
@@ -135,6 +157,7 @@ class PartitionAccounts:
             changed[: len(then)] |= different.any(axis=1) if different.ndim > 1 else different
         self._account_changed = np.zeros(len(self.watch.accounts), np.bool_)
         self._swept = {name: self.watch.accounts[name].copy() for name in _SWEPT}
+        changed[:n] &= self.account_numbers.row_of[:n] >= 0
         numbers = np.flatnonzero(changed[:n])
         if len(numbers):
             self._write_accounts(numbers)
@@ -165,6 +188,8 @@ class PartitionAccounts:
         kept = slot < MAX_POSITIONS
         at, slot, positions = rows[place[kept]], slot[kept], positions[kept]
         shard.column("held")[rows] = np.minimum(counts, MAX_POSITIONS)
+        # Who holds something is not idle, however long ago its last order was.
+        shard.column("_ts")[rows] = np.where(counts > 0, np.inf, self.watch.accounts["order_ts"][numbers])
         shard.column("held_symbol")[at, slot] = positions["symbol"]
         for k, name in enumerate(("quantity", "cost", "mark")):
             shard.column("held_values")[at, slot, k] = positions[name]

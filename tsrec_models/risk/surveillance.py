@@ -56,6 +56,12 @@ class Surveillance:
         self._make_room(rows)
         self.accounts["group"][rows] = rows.min()
 
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Make `rows` accounts that have not traded; for accounts without open positions and not linked to others."""
+        fresh = accounts(len(rows))
+        fresh["group"] = rows
+        self.accounts[rows] = fresh
+
     def update(self, trades: Trades) -> SignalBatch:
         """Take a micro-batch; return its signals. Raises SurveillanceError for columns that do not fit together.
 
