@@ -204,7 +204,7 @@ class Broadcast:
                 for name, n in (("forecasts", PAST_FORECASTS), ("recommendations", PAST_LISTS)):
                     inputs = "trades" if name == "forecasts" else "clicks"
                     held = set(gauges["held"].get(context.catalog[inputs].kafka_name, ()))
-                    records = await tail(context.settings.bootstrap, context.catalog[name].kafka_name, n, held)
+                    records = await tail(context.processor.cluster, context.catalog[name].kafka_name, n, held)
                     values = [record.value for record in records if record.value is not None]
                     if name == "forecasts":
                         self._prices.add(values)

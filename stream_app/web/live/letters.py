@@ -77,10 +77,9 @@ class Letters:
                     homes[home] = homes.get(home, 0) + 1
                 still_bad = sum(1 for letter in chosen if self._complaint(letter))
                 return answer | {"dry_run": True, "would_send": homes, "still_refused": still_bad}
-            settings = self._context.settings
             # Shielded: a browser that goes away must not leave letters sent and not marked.
             done = await asyncio.shield(
-                asyncio.ensure_future(requeue(settings.bootstrap, self._topic, chosen, rate=RATE))
+                asyncio.ensure_future(requeue(self._context.processor.cluster, self._topic, chosen, rate=RATE))
             )
             self._read = (float("-inf"), [])
             return answer | {"dry_run": False, "sent": done.sent, "homeless": done.homeless}
@@ -95,7 +94,7 @@ class Letters:
             return letters
         found: list[Letter] = []
         requeued: set[str] = set()
-        for record in await tail(self._context.settings.bootstrap, self._topic, PER_PARTITION):
+        for record in await tail(self._context.processor.cluster, self._topic, PER_PARTITION):
             headers = list(record.headers)
             if any(name == MARKER for name, _ in headers):
                 requeued.update(msgspec.json.decode(record.value or b"[]", type=list[str]))

@@ -8,17 +8,18 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from stream_app.reading import Ends, open_topic
+from stream_app.security import Cluster
 
 __all__ = ["tail"]
 
 
-async def tail(bootstrap: str, topic: str, per_partition: int, partitions: set[int] | None = None) -> list[Any]:
+async def tail(cluster: Cluster | str, topic: str, per_partition: int, partitions: set[int] | None = None) -> list[Any]:
     """About the last `per_partition` records of each partition (None: of all), oldest first by time.
 
     Raises:
         UsageError: there is no such topic. KafkaError: the broker does not answer.
     """
-    async with open_topic(bootstrap, topic) as (consumer, every):
+    async with open_topic(cluster, topic) as (consumer, every):
         wanted = [tp for tp in every if partitions is None or tp.partition in partitions]
         if not wanted:
             return []

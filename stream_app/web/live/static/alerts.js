@@ -103,8 +103,8 @@ function make(alert) {
     h("div", {},
       h("p", { class: "head" }, h("span", { class: "kind" }), h("span", { class: "subject id" }), h("span", { class: "when" })),
       h("p", { class: "message" }),
-      h("details", {}, h("summary", {}, "Evidence"), h("div", { class: "holds" })),
       h("div", { class: "acts" },
+        h("details", {}, h("summary", {}, "Evidence"), h("div", { class: "holds" })),
         h("button", { type: "button", class: "ack", onclick: () => act(id, "acknowledge", {}) }, "Acknowledge"),
         h("button", { type: "button", class: "mute", onclick: () => act(id, "silence", { duration_s: Number(choice.value) }) }, "Silence"),
         choice, h("span", { class: "state", role: "status" }))));

@@ -56,7 +56,8 @@ export class Chart {
     const told = runs(next ? rows.concat([next]) : rows, (row) => row.lower !== undefined);
     this.svg.replaceChildren(
       ...this.axis(low, high, first, last, width, height),
-      ...told.map((run) => s("path", { class: "band", d: line(run, this.x, (row) => this.y(row.upper)) + line(run.slice().reverse(), this.x, (row) => this.y(row.lower), "L") + "Z" })),
+      ...told.filter((run) => run.length === 1).map(([row]) => this.lone(row)),
+      ...told.filter((run) => run.length > 1).map((run) => s("path", { class: "band", d: line(run, this.x, (row) => this.y(row.upper)) + line(run.slice().reverse(), this.x, (row) => this.y(row.lower), "L") + "Z" })),
       ...told.map((run) => s("path", { class: "mean", d: line(run, this.x, (row) => this.y(row.mean)) })),
       ...runs(next ? rows.concat([next]) : rows, (row) => Number.isFinite(row.floor)).map((run) => s("path", { class: "var", d: line(run, this.x, (row) => this.y(row.floor)) })),
       s("path", { class: "price", d: line(rows, this.x, (row) => this.y(row.value)) }),
@@ -85,6 +86,12 @@ export class Chart {
       out.push(s("text", { x: LEFT + share * (width - LEFT - RIGHT), y: height - 5, "text-anchor": anchor }, when(first + share * (last - first)).slice(-8)));
     }
     return out;
+  }
+
+  /** The interval of a bar whose neighbours have none: a box as wide as the bar. */
+  lone(row) {
+    const half = ((this.x(row.ts) - this.x(row.ts - row.step)) || 4) / 2;
+    return s("rect", { class: "band", x: this.x(row.ts) - half, width: 2 * half, y: this.y(row.upper), height: Math.max(1, this.y(row.lower) - this.y(row.upper)) });
   }
 
   mark(row) {
@@ -137,5 +144,5 @@ function runs(rows, fits) {
     else if (run.length) { out.push(run); run = []; }
   }
   if (run.length) out.push(run);
-  return out.filter((one) => one.length > 1);
+  return out;
 }

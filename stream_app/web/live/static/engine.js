@@ -2,6 +2,7 @@
 import { bytes, byId, count, duration, h, rate, reconcile, text } from "./dom.js";
 
 let topics = [];
+const known = new Set();
 
 export function setUp() {
   byId("topics").append(
@@ -18,7 +19,11 @@ export function know(worker) {
 }
 
 export function show(numbers, worker) {
-  const live = topics.filter((topic) => topic.name in numbers.events || topic.name in numbers.published_s || topic.role !== "input");
+  const used = (topic) => numbers.events[topic.name] > 0 || numbers.published_s[topic.name] > 0 || known.has(topic.name) || topic.role === "errors";
+  const live = topics.filter(used);
+  for (const topic of live) known.add(topic.name);
+  const idle = topics.filter((topic) => !known.has(topic.name)).map((topic) => topic.name);
+  text(byId("topics-idle"), idle.length ? `Quiet since this page was opened: ${idle.join(", ")}.` : "");
   reconcile(byId("topics").tBodies[0], live, (topic) => topic.name, makeTopic, (row, topic) => updateTopic(row, topic, numbers));
   text(byId("topics-note"), worker ? `${worker.guarantee.replaceAll("_", " ")} · ${numbers.models.join(", ") || "rules answer"}` : "");
   const tables = Object.entries(numbers.tables).sort((a, b) => b[1][1] - a[1][1]);

@@ -38,7 +38,9 @@ export function show({ n, rows }) {
   waiting = [];
   shown = fresh.concat(shown).slice(0, MOST);
   byId("feed-empty").hidden = shown.length > 0;
-  reconcile(byId("feed"), shown, (row) => row.id, draw);
+  const list = byId("feed");
+  reconcile(list, shown, (row) => row.id, draw);
+  if (list.scrollTop < 40) list.scrollTop = 0;
   if (passed) text(byId("feed-note"), `${fresh.length} shown of ${count(passed)} published`);
   passed = 0;
   offer(fresh.map((row) => row.user));

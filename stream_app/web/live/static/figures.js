@@ -1,8 +1,10 @@
 // The strip of key figures.
-import { bytes, byId, count, duration, h, milliseconds, percent, rate, s, text } from "./dom.js";
+import { bytes, byId, count, duration, h, milliseconds, percent, rate, s, text, when } from "./dom.js";
 import { mention } from "./say.js";
 
 const SPARK = 120;
+// Event time so far behind the clock is history that is read again, and no trouble.
+const REPLAY_S = 14 * 86400;
 const history = [];
 const cells = {};
 
@@ -46,13 +48,14 @@ export function show(numbers, worker) {
   drawSpark();
   put("Events in", rate(events), "/s", `${rate(numbers.decisions_s)} decisions/s`);
   const { p50, p90, p99 } = numbers.latency_ms;
-  put("Decision latency", milliseconds(p99), "p99", `p50 ${milliseconds(p50)} · p90 ${milliseconds(p90)} · budget ${count(numbers.budget_ms)} ms`, p99 > numbers.budget_ms);
+  put("Decision latency", milliseconds(p99), "p99", `p50 ${milliseconds(p50)} · p90 ${milliseconds(p90)} · of ${count(numbers.budget_ms)} ms`, p99 > numbers.budget_ms);
   const lag = sum(numbers.lag);
   const age = numbers.checkpoint_age_s;
   put("Lag", count(lag), lag === 1 ? "record" : "records", age === null ? "no checkpoint yet" : `checkpoint ${duration(age)} ago`);
   const delays = Object.entries(numbers.watermark_delay_s).filter(([topic]) => worker?.topics.some((t) => t.name === topic && t.role === "input"));
   const worst = delays.reduce((a, b) => (b[1] > a[1] ? b : a), ["", -Infinity]);
-  put("Watermark delay", worst[0] ? duration(worst[1]) : "–", "", worst[0] ? `oldest: ${worst[0]}` : "nothing read yet");
+  const past = worst[1] > REPLAY_S;
+  put("Watermark delay", worst[0] ? duration(worst[1]) : "–", "", !worst[0] ? "nothing read yet" : past ? `a replay: ${worst[0]} are of ${when(numbers.at - worst[1]).slice(0, 10)}` : `slowest: ${worst[0]}`);
   drawRungs(numbers, worker);
   const rows = Object.values(numbers.tables);
   put("State", bytes(rows.reduce((a, [, size]) => a + size, 0)), "", `${count(rows.reduce((a, [n]) => a + n, 0))} rows · ${bytes(numbers.outbox_bytes)} outgoing`);
@@ -66,10 +69,15 @@ function drawSpark() {
   spark.firstChild.setAttribute("d", path);
 }
 
+/** A share with as many digits as tell it from all and nothing. */
+function share(part) {
+  return part < 0.001 ? "< 0.1 %" : percent(part, part > 0.995 || part < 0.005 ? 1 : 0);
+}
+
 function drawRungs(numbers, worker) {
   const shares = Object.entries(numbers.rungs).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   const all = shares.reduce((a, [, n]) => a + n, 0);
-  const shown = shares.map(([rung, n]) => `${rung} ${percent(n / all, n / all > 0.995 || n / all < 0.005 ? 1 : 0)}`).join(" · ");
+  const shown = shares.map(([rung, n]) => `${rung} ${share(n / all)}`).join(" · ");
   if (rungs.dataset.shown !== shown) {
     rungs.dataset.shown = shown;
     rungs.replaceChildren(...shares.map(([rung, n]) => {

@@ -35,16 +35,16 @@ function draw() {
   byId("prices-empty").hidden = true;
   byId("prices-details").hidden = false;
   const symbols = [...lines.keys()].sort();
-  if (!lines.has(chosen)) chosen = symbols.find((name) => /btc/i.test(name)) ?? symbols[0];
+  if (!lines.has(chosen)) chosen = symbols.reduce((a, b) => (lines.get(b).length > lines.get(a).length ? b : a));
   reconcile(byId("symbols"), symbols, (name) => name, make, update);
   const points = lines.get(chosen);
   const rows = bars(points);
   const [ts, value, mean, lower, upper, risk, step] = points.at(-1);
-  const next = step && value !== null ? { ts: ts + step, value: NaN, mean, lower, upper, floor: risk === null || risk === undefined ? null : value * (1 - risk) } : null;
+  const next = step && value !== null ? { ts: ts + step, step, value: NaN, mean, lower, upper, floor: risk === null || risk === undefined ? null : value * (1 - risk) } : null;
   chart ??= new Chart(byId("chart"), chosen);
   chart.draw(rows, next, chosen);
   const v = verdict(rows);
-  text(byId("prices-note"), v.told ? `${v.inside} of ${v.told} bars in their interval (${percent(v.inside / v.told, 0)}, meant ${percent(level, 0)}) · ${v.hits} of ${v.risky} below VaR 99 %` : `a bar is ${step} s`);
+  text(byId("prices-note"), v.told ? `${v.inside} of ${v.told} bars in their interval (${percent(v.inside / v.told, 0)}, meant ${percent(level, 0)}) · ${v.risky ? `${v.hits} of ${v.risky} below VaR 99 %` : "VaR 99 % needs 99 bars"}` : `a bar is ${step} s`);
   drawTable();
 }
 
