@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tsrec_models.base import ModelError
 from tsrec_models.sequence.intervals import CLOCK_WIDTH, unpack_clock
 from tsrec_models.sequence.joint_demand import RANK
 from tsrec_models.sequence.joint_network import JointNetwork
@@ -32,6 +32,11 @@ class Joint(Transformer):
     def hidden_width(self) -> int:
         return super().hidden_width + 2 * self.settings.hidden
 
+    @property
+    def _lstm_columns(self) -> slice:
+        end = self.state_width - self.settings.width
+        return slice(end - 2 * self.settings.hidden, end)
+
     def compile(self) -> None:
         super().compile()
         lstm = dict(self.network.lstm.named_parameters())
@@ -40,44 +45,64 @@ class Joint(Transformer):
         self._gate_bias = to_array(lstm["bias_ih_l0"] + lstm["bias_hh_l0"])
         self._project = to_array(self.network.project.weight.T)
         self._demand_in = to_array(self.network.demand_in.weight.T)
+        self._project_out = to_array(self.network.project_out.weight.T)
+        self._out_bias = to_array(self.network.project_out.bias)
         self._stage_bias = to_array(self.network.project.bias + self.network.demand_in.bias)
         self._loadings = to_array(self.network.loadings)
         self._no_time = np.zeros((1, len(self._gate_bias)), np.float32)
 
-    def encode(
-        self, histories: Sequence[NDArray[np.int64]], times: Sequence[NDArray[np.float64]] | None = None
-    ) -> NDArray[np.float32]:
-        """State [batch, state_width] of whole histories, by stepping: an LSTM has no shorter way."""
-        if times is None:
-            times = [np.arange(len(history), dtype=np.float64) for history in histories]
-        if len(times) != len(histories):
-            raise ModelError(f"encode: {len(histories)} histories but {len(times)} lists of times")
-        state = self.initial_state(len(histories))
-        lengths = np.array([len(history) for history in histories], np.int64)
-        for t in range(int(lengths.max(initial=0))):
-            rows = np.flatnonzero(lengths > t)
-            items = np.array([histories[row][t] for row in rows.tolist()], np.int64)
-            self.step_rows(state, rows, items, np.array([times[row][t] for row in rows.tolist()], np.float64))
-        return state
-
     def stage_inputs(
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        h, width = self.settings.hidden, self.settings.width
-        gates = norm_rows(self._embedded(table, rows, items, times), *self._norm_in) @ self._enter
+        h = self.settings.hidden
+        x: NDArray[np.float32] = norm_rows(self._embedded(table, rows, items, times), *self._norm_in)
+        gates = x @ self._enter
         gates += self._gate_bias
-        columns = slice(self.state_width - width - 2 * h, self.state_width - width)
-        before = np.ascontiguousarray(table[rows, columns])
+        before = np.ascontiguousarray(table[rows, self._lstm_columns])
         after = np.empty_like(before)
         none = np.zeros(len(rows), np.int64)
         lstm_gates(before, before[:, :h] @ self._recurrent, gates, np.arange(len(rows)), self._no_time, none, after)
-        table[rows, columns] = after
+        table[rows, self._lstm_columns] = after
         demand = self._demand_at(times)
         of_item = (demand * self._loadings[items]).sum(axis=1, keepdims=True)
-        x = after[:, :h] @ self._project
+        x += after[:, :h] @ self._project
         x += np.concatenate([demand, of_item], axis=1) @ self._demand_in
         x += self._stage_bias
         return x
+
+    def stage_output(
+        self, table: NDArray[np.float32], rows: NDArray[np.int64], output: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        output += table[rows, self._lstm_columns][:, : self.settings.hidden] @ self._project_out
+        output += self._out_bias
+        return output
+
+    def _encode_events(
+        self,
+        hidden: NDArray[np.float32],
+        items: NDArray[np.int64],
+        buckets: NDArray[np.int64],
+        times: NDArray[np.float64],
+        lengths: NDArray[np.int64],
+        at: NDArray[np.int64],
+        kept_times: NDArray[np.float64],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The LSTM goes through whole histories and leaves its last state in `hidden`; attention sees events `at`."""
+        network, put, h, width = self.network, self.device.put, self.settings.hidden, self.settings.width
+        x = network.item(put(items))
+        if network.interval is not None:
+            x = x + network.interval(put(buckets))
+        x = network.norm_in(x)
+        packed = pack_padded_sequence(x, torch.from_numpy(lengths), batch_first=True)
+        states, (last, cell) = network.lstm(packed)
+        hidden[:, -width - 2 * h : -width] = self.device.get(torch.cat([last[0], cell[0]], dim=1).float())
+        states, _ = pad_packed_sequence(states, batch_first=True, total_length=items.shape[1])
+        demand = put(self._demand_at(kept_times.ravel())).view(*at.shape, RANK)
+        cut = put(at)[:, :, None]
+        x, states = (torch.take_along_dim(part, cut, dim=1) for part in (x, states))
+        inputs = network.stage_inputs(x, states, put(np.take_along_axis(items, at, axis=1)), demand)
+        mixed, cached = network.attend(inputs, put(kept_times) if self.with_times else None)
+        return network.stage_output(mixed, states), cached
 
     def outputs_at(self, state: NDArray[np.float32], at: NDArray[np.float64] | None) -> NDArray[np.float32]:
         when = unpack_clock(state[:, :CLOCK_WIDTH])

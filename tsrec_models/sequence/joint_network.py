@@ -12,13 +12,14 @@ from tsrec_models.sequence.transformer_network import TransformerNetwork
 
 __all__ = ["JointNetwork"]
 
-#: Weight of forecast demand in the scores before training: between not at all and as a prior in full.
-_DEMAND_WEIGHT = 0.5
-
 
 class JointNetwork(TransformerNetwork):
     """Stages: LSTM over the events; at each event the demand of the moment and of its item; attention over the last
     `window` of these; one representation, whose product with items' vectors and demand loadings scores them.
+
+    Every stage is added to a residual stream by weights that start at zero: before training the chain is attention
+    alone, and a stage comes in as far as it lowers the loss (ReZero: Bachlechner et al., 2021). The LSTM is added
+    before attention, which mixes its states, and after it, where it scores items by itself.
 
     A further stage that speaks of items in the words of a text adds its vectors in `stage_inputs`, one an event.
     """
@@ -33,9 +34,11 @@ class JointNetwork(TransformerNetwork):
         self.lstm = nn.LSTM(width, settings.hidden, batch_first=True)
         self.project = nn.Linear(settings.hidden, width)
         self.demand_in = nn.Linear(RANK + 1, width)
+        self.project_out = nn.Linear(settings.hidden, width)
         self.demand_weight = nn.Linear(width, RANK)
-        nn.init.zeros_(self.demand_weight.weight)
-        nn.init.constant_(self.demand_weight.bias, _DEMAND_WEIGHT)
+        for stage in (self.project, self.demand_in, self.project_out, self.demand_weight):
+            nn.init.zeros_(stage.weight)
+            nn.init.zeros_(stage.bias)
         self.register_buffer("factors", torch.zeros(BINS + HORIZON, RANK))
         self.register_buffer("loadings", torch.zeros(n_items + 1, RANK))
         self.register_buffer("bins", torch.tensor([0.0, 1.0], dtype=torch.float64))  # start, length in seconds
@@ -55,10 +58,19 @@ class JointNetwork(TransformerNetwork):
         bins = ((times - self.bins[0]) / self.bins[1]).long().clamp(0, len(self.factors) - 1)
         return self.factors[bins]
 
-    def stage_inputs(self, hidden: Tensor, items: Tensor, demand: Tensor) -> Tensor:
-        """Vectors [batch, length, width] that attention mixes: LSTM states, and demand of the moment and the item."""
+    def stage_inputs(self, x: Tensor, hidden: Tensor, items: Tensor, demand: Tensor) -> Tensor:
+        """Vectors [batch, length, width] that attention mixes.
+
+        Item vectors x with the LSTM's states [batch, length, hidden], the demand of the moment and that of the item.
+        """
         of_item = (demand * self.loadings[items]).sum(-1, keepdim=True)
-        result: Tensor = self.project(self.output_drop(hidden)) + self.demand_in(torch.cat([demand, of_item], -1))
+        stages = self.project(self.output_drop(hidden)) + self.demand_in(torch.cat([demand, of_item], -1))
+        result: Tensor = x + stages
+        return result
+
+    def stage_output(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """The representation [..., width]: what attention says, and what the LSTM says by itself."""
+        result: Tensor = x + self.project_out(self.output_drop(hidden))
         return result
 
     def forward(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> Tensor:
@@ -66,12 +78,13 @@ class JointNetwork(TransformerNetwork):
         x = self.item(items)
         if self.interval is not None:
             x = x + self.interval(buckets)
-        hidden, _ = self.lstm(self.input_drop(self.norm_in(x)))
+        x = self.input_drop(self.norm_in(x))
+        hidden, _ = self.lstm(x)
         demand = hidden.new_zeros(*items.shape, RANK)
         if times is not None and self.with_times:
             demand = self.demand_at(times)
-        x, _ = self.attend(self.stage_inputs(hidden, items, demand), times)
-        return torch.cat([x, demand], dim=-1)
+        mixed, _ = self.attend(self.stage_inputs(x, hidden, items, demand), times)
+        return torch.cat([self.stage_output(mixed, hidden), demand], dim=-1)
 
     def query(self, outputs: Tensor, buckets: Tensor | None) -> Tensor:
         representation, demand = outputs[..., :-RANK], outputs[..., -RANK:]

@@ -30,6 +30,7 @@ from tsrec_models.sequence.training_holdout import Holdout, leave_last_out, vali
 from tsrec_models.sequence.training_loss import full_softmax, sampled_softmax, squared_error
 from tsrec_models.sequence.training_report import TrainingView
 from tsrec_models.sequence.training_settings import Settings
+from tsrec_models.sequence.training_threads import choose_threads, restored_threads
 
 __all__ = ["Trainer", "fit", "log_hash"]
 
@@ -219,6 +220,12 @@ class Trainer:
 
     def _epoch(self, log: Log, epoch: int, lr_scale: float, deadline: float | None) -> float:
         """One pass over the log; the mean loss. Its randomness depends on seed and epoch alone, so a run can resume."""
+        with restored_threads() as most:
+            if not self.device.is_gpu:
+                choose_threads(most)
+            return self._batches(log, epoch, lr_scale, deadline)
+
+    def _batches(self, log: Log, epoch: int, lr_scale: float, deadline: float | None) -> float:
         rng = np.random.default_rng([self.seed, epoch])
         torch.manual_seed(int(rng.integers(1 << 62)))
         settings, network = self.settings, self.network

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tsrec_models.sequence.intervals import CLOCK_WIDTH, N_BUCKETS, pack_clock, unpack_clock
 from tsrec_models.sequence.layer_kernels import gelu_rows, norm_rows
@@ -22,6 +23,9 @@ _RING_WIDTH = 2
 
 #: Floats of attention scores held at once while histories are encoded.
 _ENCODE_SCORES = 1 << 24
+
+#: Events encoded at once.
+_ENCODE_EVENTS = 1 << 17
 
 
 @njit(cache=True, fastmath={"contract", "nsz", "reassoc"})  # type: ignore[untyped-decorator]
@@ -213,7 +217,7 @@ class Transformer(NeuralRecommender):
             gelu_rows(wide, layer.expand_bias)
             x += wide @ layer.shrink
             x += layer.shrink_bias
-        output = norm_rows(x, *self._norm_out)
+        output = self.stage_output(table, rows, norm_rows(x, *self._norm_out))
         _move_rings(table, rows, CLOCK_WIDTH, window, pack_clock(times), self.with_times, output)
 
     def stage_inputs(
@@ -222,6 +226,12 @@ class Transformer(NeuralRecommender):
         """What the blocks get for one event of each of `rows`: [batch, width]."""
         rows_in: NDArray[np.float32] = norm_rows(self._embedded(table, rows, items, times), *self._norm_in)
         return rows_in
+
+    def stage_output(
+        self, table: NDArray[np.float32], rows: NDArray[np.int64], output: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The output [batch, width] of `rows` made from what the blocks give."""
+        return output
 
     def _embedded(
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
@@ -239,21 +249,18 @@ class Transformer(NeuralRecommender):
         times: NDArray[np.float64],
         lengths: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        # A layer sees `window` events, so the state depends on the last layers * window events and no others.
+        # A layer sees `window` events, so attention's part of the state depends on the last layers * window events.
         reach = self.settings.layers * self.settings.window
         hidden = np.zeros((len(items), self.hidden_width), np.float32)
         first = 0
         while first < len(items):
-            length = min(int(lengths[first]), reach)
-            last = first + max(1, _ENCODE_SCORES // (self.settings.heads * length * length))
-            rows = slice(first, last)
-            # The last `length` events of each history, at the left; rows are sorted, so none is longer than the first.
-            start = np.maximum(lengths[rows] - reach, 0)
-            at = np.minimum(start[:, None] + np.arange(length)[None], items.shape[1] - 1)
-            block = [np.take_along_axis(part[rows], at, axis=1) for part in (items, buckets)]
-            stamps = np.take_along_axis(times[rows], at, axis=1)
-            self._encode_block(hidden[rows], block[0], block[1], stamps, lengths[rows], start)
-            first = last
+            longest = int(lengths[first])
+            length = min(longest, reach)
+            most = min(_ENCODE_SCORES // (self.settings.heads * length * length), _ENCODE_EVENTS // longest)
+            rows = slice(first, first + max(1, most))
+            block = items[rows, :longest], buckets[rows, :longest], times[rows, :longest]
+            self._encode_block(hidden[rows], *block, lengths[rows], length)
+            first = rows.stop
         return hidden
 
     def _encode_block(
@@ -263,25 +270,27 @@ class Transformer(NeuralRecommender):
         buckets: NDArray[np.int64],
         times: NDArray[np.float64],
         lengths: NDArray[np.int64],
-        start: NDArray[np.int64],
+        length: int,
     ) -> None:
+        """Write `hidden` rows of histories [batch, longest], of which attention needs the last `length` events."""
         window, width = self.settings.window, self.settings.width
-        clock = pack_clock(times.ravel())
-        kept_times = unpack_clock(clock).reshape(times.shape)
-        put = self.device.put
+        # Those events, at the left; rows are sorted, so none is longer than the first.
+        start = np.maximum(lengths - self.settings.layers * window, 0)
+        at = np.minimum(start[:, None] + np.arange(length)[None], items.shape[1] - 1)
+        stamps = np.take_along_axis(times, at, axis=1)
+        clock = pack_clock(stamps.ravel())
+        kept_times = unpack_clock(clock).reshape(stamps.shape)
         with self.device.inference():
-            outputs, cached = self.network.encode(
-                put(items), put(buckets), put(kept_times) if self.with_times else None
-            )
+            outputs, cached = self._encode_events(hidden, items, buckets, times, lengths, at, kept_times)
             layers = [self.device.get(part.float()) for part in cached]
             last_outputs = self.device.get(outputs.float())
-        clock = clock.reshape(*times.shape, 2)
+        clock = clock.reshape(*stamps.shape, 2)
         batch = np.arange(len(items))
         column = self._cache_column - CLOCK_WIDTH
         hidden[:, 0] = lengths % window
         hidden[:, 1] = np.minimum(lengths, window)
         hidden[:, -width:] = last_outputs[batch, lengths - 1 - start]
-        for back in range(1, min(window, items.shape[1]) + 1):
+        for back in range(1, min(window, length) + 1):
             rows = batch[lengths >= back]
             position = lengths[rows] - back  # of the event in its history
             slot, at = position % window, position - start[rows]
@@ -296,3 +305,18 @@ class Transformer(NeuralRecommender):
 
     def outputs(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.ascontiguousarray(hidden[:, -self.settings.width :])
+
+    def _encode_events(
+        self,
+        hidden: NDArray[np.float32],
+        items: NDArray[np.int64],
+        buckets: NDArray[np.int64],
+        times: NDArray[np.float64],
+        lengths: NDArray[np.int64],
+        at: NDArray[np.int64],
+        kept_times: NDArray[np.float64],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Outputs, and keys and values of each layer, at events `at` [batch, length], whose times are `kept_times`."""
+        put = self.device.put
+        cut_items, cut_buckets = np.take_along_axis(items, at, axis=1), np.take_along_axis(buckets, at, axis=1)
+        return self.network.encode(put(cut_items), put(cut_buckets), put(kept_times) if self.with_times else None)

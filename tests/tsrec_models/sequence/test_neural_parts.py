@@ -202,3 +202,19 @@ def test_factors_of_demand_rebuild_the_forecasts_of_few_items() -> None:
     centred = demand.factors @ demand.loadings.T
     np.testing.assert_allclose(centred.mean(axis=1), 0.0, atol=1e-4)
     assert np.abs(centred).max() > 0.05
+
+
+def test_before_training_the_joint_chain_is_attention_alone() -> None:
+    torch.manual_seed(1)
+    chain = Joint.network_class(ITEMS, SMALL, True).eval()
+    attention = Transformer.network_class(ITEMS, SMALL, True).eval()
+    attention.load_state_dict(chain.state_dict(), strict=False)
+    rng = np.random.default_rng(2)
+    items = torch.from_numpy(rng.integers(0, ITEMS, (4, 9)))
+    times = np.cumsum(rng.exponential(4e4, (4, 9)), axis=1)
+    buckets = torch.from_numpy(interval_buckets(np.diff(times, axis=1, prepend=np.nan)))
+    with torch.no_grad():
+        outputs = chain(items, buckets, torch.from_numpy(times))
+        expected = attention(items, buckets, torch.from_numpy(times))
+        scores = chain.query(outputs, None) @ chain.output_vectors().T
+        torch.testing.assert_close(scores, attention.query(expected, None) @ attention.output_vectors().T)
