@@ -24,6 +24,7 @@ from stream_app.metrics import Metrics
 from stream_app.models import LiveModel
 from stream_app.processor import Processor
 from stream_app.risk_app import RiskDesk, risk_desk
+from stream_app.security import cluster_of
 from stream_app.settings import Settings
 from stream_app.state.table import Table
 from stream_app.web import WebContext, WebServer
@@ -76,7 +77,7 @@ def build(settings: Settings) -> Application:
     metrics.announce(catalog.values(), version("tsrec"), settings.ladder.budget_ms / 1000.0)
     app = Processor(
         settings.group,
-        bootstrap=settings.bootstrap,
+        bootstrap=cluster_of(settings),
         guarantee=settings.guarantee,
         partitions=settings.partitions,
         replication=settings.replication,

@@ -53,7 +53,7 @@ class CatalogReader(Service):  # type: ignore[misc]
             await self.sleep(RETRY_S)
 
     async def _read(self) -> None:
-        async with open_topic(self.app.bootstrap, self.topic.name) as (consumer, partitions):
+        async with open_topic(self.app.cluster, self.topic.name) as (consumer, partitions):
             await consumer.seek_to_beginning(*partitions)
             ends = Ends(consumer, await consumer.end_offsets(partitions))
             while not self.should_stop:

@@ -19,6 +19,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from stream_app.reading import open_topic, partition_counts, scan
+from stream_app.security import Cluster
 from stream_app.transport.partitioning import partition_of
 from topics import wire
 from topics.catalog import Catalog
@@ -87,11 +88,11 @@ class Requeued:
     homeless: int = 0
 
 
-async def letters(bootstrap: str, topic: str) -> list[Letter]:
+async def letters(cluster: Cluster | str, topic: str) -> list[Letter]:
     """Every letter in `topic` now, in the order of time, with the markers applied."""
     found: list[Letter] = []
     requeued: set[str] = set()
-    async with open_topic(bootstrap, topic) as (consumer, partitions), aclosing(scan(consumer, partitions)) as records:
+    async with open_topic(cluster, topic) as (consumer, partitions), aclosing(scan(consumer, partitions)) as records:
         async for record in records:
             headers = list(record.headers)
             if any(name == MARKER for name, _ in headers):
@@ -140,7 +141,7 @@ def explanation(letter: Letter, catalog: Catalog, dialect: Dialect | None = None
 
 
 async def requeue(
-    bootstrap: str,
+    cluster: Cluster | str,
     topic: str,
     chosen: Iterable[Letter],
     *,
@@ -154,8 +155,8 @@ async def requeue(
     A crash in between sends at most REQUEUE_BATCH letters a second time.
     """
     done = Requeued()
-    partitions = await partition_counts(bootstrap)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, enable_idempotence=False, acks="all")
+    partitions = await partition_counts(cluster)
+    producer = AIOKafkaProducer(**Cluster.of(cluster).options(), linger_ms=5, enable_idempotence=False, acks="all")
     try:
         await producer.start()
         started = time.monotonic()

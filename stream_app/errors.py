@@ -4,12 +4,13 @@ TsrecError
 ├── UsageError            a user's mistake: one line, exit code 2
 ├── ContractError         topics or partitions that do not fit together
 ├── StateError            a table declared or used wrongly
-└── BrokerUnavailable     no broker at the address given
+├── BrokerUnavailable     no broker at the address given
+└── BrokerRefused         a broker that does not accept this client: certificate, password, rights
 """
 
 from __future__ import annotations
 
-__all__ = ["BrokerUnavailable", "ContractError", "StateError", "TsrecError", "UsageError"]
+__all__ = ["BrokerRefused", "BrokerUnavailable", "ContractError", "StateError", "TsrecError", "UsageError"]
 
 
 class TsrecError(Exception):
@@ -34,5 +35,11 @@ class StateError(TsrecError):
 
 class BrokerUnavailable(TsrecError):
     """No broker answers at the given address."""
+
+    exit_code = 3
+
+
+class BrokerRefused(TsrecError):
+    """A broker answers, and does not accept this client: certificate, password or rights."""
 
     exit_code = 3

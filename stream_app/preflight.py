@@ -12,9 +12,9 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NotControllerError, TopicAlreadyExistsError, for_code
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from stream_app.errors import ContractError
+from stream_app.errors import BrokerRefused, ContractError
+from stream_app.security import diagnose
 
 __all__ = ["DEAD_LETTER_BYTES", "DEFAULT_RECORD_BYTES", "preflight"]
 
@@ -94,17 +94,19 @@ def _silent(name: str) -> Iterator[None]:
 
 async def _connect(app: Any) -> AIOKafkaAdminClient:
     reminded = float("-inf")
-    auth = credentials_to_aiokafka_auth(app.conf.broker_credentials, app.conf.ssl_context)
     with _silent("aiokafka"):
         while True:
-            admin = AIOKafkaAdminClient(bootstrap_servers=app.bootstrap, request_timeout_ms=10_000, **auth)
+            admin = AIOKafkaAdminClient(request_timeout_ms=10_000, **app.cluster.options())
             try:
                 await admin.start()
             except (KafkaError, OSError) as error:
                 await admin.close()
                 if time.monotonic() - reminded > REMINDER_S:
                     reminded = time.monotonic()
-                    logger.warning("no broker answers at %s; trying on until one does (%s)", app.bootstrap, error)
+                    why = await diagnose(app.cluster)
+                    if isinstance(why, BrokerRefused):
+                        raise why from error
+                    logger.warning("no broker answers at %s; trying on until one does (%s)", app.bootstrap, why)
                 await asyncio.sleep(RETRY_S)
             else:
                 if reminded > float("-inf"):

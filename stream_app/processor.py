@@ -22,6 +22,7 @@ from stream_app.lanes import Handler, Lanes
 from stream_app.metrics import Metrics
 from stream_app.preflight import preflight
 from stream_app.rehearsal import NOWHERE, rehearsal_batch
+from stream_app.security import Cluster
 from stream_app.state.table import Table
 from stream_app.transport.builder import build_batches
 from stream_app.transport.outbox import Outbox
@@ -53,7 +54,7 @@ class Processor(faust.App):  # type: ignore[misc]
         self,
         id: str,
         *,
-        bootstrap: str,
+        bootstrap: str | Cluster,
         guarantee: str = "at_least_once",
         partitions: int = 4,
         replication: int = 1,
@@ -67,9 +68,11 @@ class Processor(faust.App):  # type: ignore[misc]
         metrics: Metrics | None = None,
         **options: Any,
     ) -> None:
-        brokers = ";".join(f"tsrec://{server.strip()}" for server in bootstrap.split(","))
+        cluster = Cluster.of(bootstrap)
+        brokers = ";".join(f"tsrec://{server.strip()}" for server in cluster.bootstrap.split(","))
         options = {
             "store": "memory://",
+            "broker_credentials": cluster.credentials(),
             "topic_partitions": partitions,
             "topic_replication_factor": replication,
             "topic_disable_leader": True,
@@ -92,7 +95,8 @@ class Processor(faust.App):  # type: ignore[misc]
             **options,
         }
         super().__init__(id, broker=brokers, **options)
-        self.bootstrap = bootstrap
+        self.cluster = cluster
+        self.bootstrap = cluster.bootstrap
         self.batch_topics: dict[str, BatchTopic] = {}
         self.batch_topic_names: set[str] = set()
         self.columnar_tables: list[Table] = []

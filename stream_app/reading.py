@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.errors import UsageError
+from stream_app.security import Cluster
 
 __all__ = ["Ends", "open_consumer", "open_topic", "partition_counts", "scan"]
 
@@ -18,9 +19,9 @@ __all__ = ["Ends", "open_consumer", "open_topic", "partition_counts", "scan"]
 POLL_RECORDS = 5_000
 
 
-async def partition_counts(bootstrap: str) -> dict[str, int]:
+async def partition_counts(cluster: Cluster | str) -> dict[str, int]:
     """Partition counts of all topics on the broker."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**Cluster.of(cluster).options())
     try:
         await admin.start()
         names = await admin.list_topics()
@@ -31,10 +32,10 @@ async def partition_counts(bootstrap: str) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def open_consumer(bootstrap: str) -> AsyncIterator[Any]:
+async def open_consumer(cluster: Cluster | str) -> AsyncIterator[Any]:
     """A consumer of no group, which sees committed records only."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **Cluster.of(cluster).options(),
         enable_auto_commit=False,
         isolation_level="read_committed",
         max_poll_records=POLL_RECORDS,
@@ -49,16 +50,19 @@ async def open_consumer(bootstrap: str) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def open_topic(bootstrap: str, name: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+async def open_topic(cluster: Cluster | str, name: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
     """A consumer assigned to every partition of `name`.
 
     Raises UsageError where the broker has no such topic.
     """
-    counts = await partition_counts(bootstrap)
+    cluster = Cluster.of(cluster)
+    counts = await partition_counts(cluster)
     if name not in counts:
-        raise UsageError(f"the broker at {bootstrap} has no topic {name!r}: create it with `tsrec topics create`")
+        raise UsageError(
+            f"the broker at {cluster.bootstrap} has no topic {name!r}: create it with `tsrec topics create`"
+        )
     partitions = [TopicPartition(name, p) for p in range(counts[name])]
-    async with open_consumer(bootstrap) as consumer:
+    async with open_consumer(cluster) as consumer:
         consumer.assign(partitions)
         yield consumer, partitions
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from stream_app.errors import UsageError
 
@@ -261,9 +270,7 @@ class BrokerSettings(BaseModel):
 class Settings(BaseSettings):
     """Nested settings take a double underscore: TSREC_CLICKS__FIELDS__USER_ID=visitorid."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TSREC_", env_nested_delimiter="__", env_file=".env", extra="forbid", toml_file="tsrec.toml"
-    )
+    model_config = SettingsConfigDict(env_prefix="TSREC_", env_nested_delimiter="__", env_file=".env", extra="forbid")
 
     # Broker
     bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, comma separated.")
@@ -370,27 +377,58 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, that over `.env`, that over `tsrec.toml`."""
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        """Arguments win over the environment, that over `.env`, that over the TOML file."""
+        return init_settings, env_settings, DotEnv(settings_cls), TomlConfigSettingsSource(settings_cls, toml_path())
 
 
 #: Names of settings whose values are never shown have one of these in them.
 _SECRET = ("token", "password", "secret")
+
+#: Names another TOML file than ./tsrec.toml.
+CONFIG_VARIABLE = "TSREC_CONFIG"
+
+
+class DotEnv(DotEnvSettingsSource):
+    """`.env` may hold what other programs want; only a name of ours that is no setting is a mistake."""
+
+    def __call__(self) -> dict[str, Any]:
+        prefix = self.env_prefix.lower()
+        return {
+            name.removeprefix(prefix): value
+            for name, value in super().__call__().items()
+            if name in self.settings_cls.model_fields or name.startswith(prefix)
+        }
+
+
+def toml_path() -> Path:
+    """The TOML file: what TSREC_CONFIG names, else ./tsrec.toml, which need not be there.
+
+    Raises:
+        UsageError: TSREC_CONFIG names a file that is not there.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise UsageError(f"{CONFIG_VARIABLE} names {named}, which is no file")
+    return Path(named or "tsrec.toml")
 
 
 def load(**overrides: Any) -> Settings:
     """The settings, with `overrides` on top.
 
     Raises:
-        UsageError: one line a mistake: which setting, what it was, what it may be.
+        UsageError: one line a mistake: which setting, where it was given, what it was, what it may be.
     """
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = []
-        for detail in error.errors():
-            name = "__".join(str(part) for part in detail["loc"])
-            secret = any(word in name.lower() for word in _SECRET)
-            was = "not shown here" if secret else repr(detail["input"])
-            lines.append(f"setting TSREC_{name.upper()}: {detail['msg']} (it was {was})")
-        raise UsageError("; ".join(lines)) from error
+        from stream_app.setting_sources import mistake
+
+        secret = [any(word in "__".join(map(str, e["loc"])).lower() for word in _SECRET) for e in error.errors()]
+        raise UsageError(
+            "; ".join(mistake(e, overrides, hide=hide) for e, hide in zip(error.errors(), secret, strict=True))
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{toml_path()} is not TOML: {error}") from error
+    except SettingsError as error:
+        # The cause may quote the value, and the value may be a secret.
+        raise UsageError(f"{str(error).rstrip('.')}: a setting of several values is JSON there") from error

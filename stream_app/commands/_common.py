@@ -11,11 +11,21 @@ import click
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, UnrecognizedBrokerVersion
 
 from stream_app.contract import catalog_of, dialect_of
-from stream_app.errors import BrokerUnavailable, TsrecError, UsageError
+from stream_app.errors import BrokerRefused, TsrecError, UsageError
+from stream_app.security import Cluster, cluster_of, diagnose, not_allowed
 from stream_app.settings import Settings, load
 from topics.catalog import Catalog, Topic
 
-__all__ = ["bootstrap_option", "catalog_of", "dialect_of", "echo_table", "run", "settings_for", "topic_named"]
+__all__ = [
+    "bootstrap_option",
+    "catalog_of",
+    "cluster_of",
+    "dialect_of",
+    "echo_table",
+    "run",
+    "settings_for",
+    "topic_named",
+]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,17 +60,17 @@ def echo_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequ
         click.secho("  ".join(cells).rstrip(), bold=line == 0)
 
 
-def run(bootstrap: str, work: Coroutine[Any, Any, T]) -> T:
+def run(cluster: Cluster, work: Coroutine[Any, Any, T]) -> T:
     """Run `work`; what Kafka raises becomes an error of ours, in one line. Ctrl-C ends quietly with code 130."""
     # The client logs each failed connection; the one line of the error says it better.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
     except (KafkaConnectionError, NodeNotReadyError, UnrecognizedBrokerVersion, ConnectionError) as error:
-        raise BrokerUnavailable(
-            f"no broker answers at {bootstrap}: start one with `tsrec broker`, or see --bootstrap"
-        ) from error
+        raise asyncio.run(diagnose(cluster)) from error
     except KafkaError as error:
-        raise TsrecError(f"the broker at {bootstrap} refused: {error}") from error
+        if sentence := not_allowed(error):
+            raise BrokerRefused(f"{sentence} ({error})") from error
+        raise TsrecError(f"the broker at {cluster.bootstrap} refused: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None

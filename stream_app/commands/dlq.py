@@ -10,7 +10,15 @@ from typing import Any
 import click
 import msgspec
 
-from stream_app.commands._common import bootstrap_option, catalog_of, dialect_of, echo_table, run, settings_for
+from stream_app.commands._common import (
+    bootstrap_option,
+    catalog_of,
+    cluster_of,
+    dialect_of,
+    echo_table,
+    run,
+    settings_for,
+)
 from stream_app.dead_letters import Filter, Letter, explanation, letters, requeue, summary
 from stream_app.settings import Settings
 from topics.catalog import Catalog
@@ -60,8 +68,9 @@ def _filter(catalog: Catalog, reason: str, stage: str, topic: str, message: str,
 def list_(bootstrap: str | None, as_json: bool, **given: str) -> None:
     """How many letters there are for each reason, stage, topic and kind of message."""
     settings, catalog, name = _open(bootstrap)
+    cluster = cluster_of(settings)
     wanted = _filter(catalog, **given)
-    found = [letter for letter in run(settings.bootstrap, letters(settings.bootstrap, name)) if wanted.matches(letter)]
+    found = [letter for letter in run(cluster, letters(cluster, name)) if wanted.matches(letter)]
     rows = summary(found)
     if as_json:
         for row in rows:
@@ -90,8 +99,9 @@ def list_(bootstrap: str | None, as_json: bool, **given: str) -> None:
 def show(bootstrap: str | None, limit: int, as_json: bool, **given: str) -> None:
     """Each letter with its record beside what was wrong, and what the contract says of it today."""
     settings, catalog, name = _open(bootstrap)
+    cluster = cluster_of(settings)
     wanted = _filter(catalog, **given)
-    found = [letter for letter in run(settings.bootstrap, letters(settings.bootstrap, name)) if wanted.matches(letter)]
+    found = [letter for letter in run(cluster, letters(cluster, name)) if wanted.matches(letter)]
     for letter in found[-limit:]:
         source = catalog.by_kafka_name(letter.origin.topic) if letter.origin else None
         now = explanation(letter, catalog, dialect_of(settings, source) if source else None)
@@ -182,8 +192,9 @@ def requeue_(
     if not everything and not any(given.values()):
         raise click.UsageError("say which letters (--reason, --topic, --stage, --message, --position), or --all")
     settings, catalog, name = _open(bootstrap)
+    cluster = cluster_of(settings)
     wanted = _filter(catalog, **given)
-    found = [letter for letter in run(settings.bootstrap, letters(settings.bootstrap, name)) if wanted.matches(letter)]
+    found = [letter for letter in run(cluster, letters(cluster, name)) if wanted.matches(letter)]
     chosen = [letter for letter in found if again or not letter.requeued][:limit]
     if dry_run:
         counts: dict[str, int] = {}
@@ -201,9 +212,9 @@ def requeue_(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("requeue", total=len(chosen))
         done = run(
-            settings.bootstrap,
+            cluster,
             requeue(
-                settings.bootstrap,
+                cluster,
                 name,
                 chosen,
                 rate=rate or 0.0,

@@ -15,10 +15,11 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from numpy.typing import NDArray
 
-from stream_app.commands._common import bootstrap_option, catalog_of, run, settings_for, topic_named
+from stream_app.commands._common import bootstrap_option, catalog_of, cluster_of, run, settings_for, topic_named
 from stream_app.commands._files import Chunk, FileFormat, Layout, read_file
 from stream_app.errors import TsrecError, UsageError
 from stream_app.reading import partition_counts
+from stream_app.security import Cluster
 from stream_app.transport.partitioning import partitions_of
 from topics.dialect import UNITS
 from topics.spans import Spans
@@ -144,7 +145,8 @@ def command(
             for chunk in chunks:
                 tally.sent += len(chunk.values)
         else:
-            run(settings.bootstrap, _send(settings.bootstrap, known.kafka_name, chunks, pace, tally, update))
+            cluster = cluster_of(settings)
+            run(cluster, _send(cluster, known.kafka_name, chunks, pace, tally, update))
     took = time.perf_counter() - started
     verb = "read" if dry_run else "sent"
     click.echo(f"{verb} {tally.sent:,} records to {known.kafka_name} in {took:.1f} s ({tally.sent / took:,.0f}/s)")
@@ -248,7 +250,7 @@ class _Pace:
 
 
 async def _send(
-    bootstrap: str,
+    cluster: Cluster,
     topic: str,
     chunks: Iterator[Chunk],
     pace: _Pace,
@@ -256,12 +258,12 @@ async def _send(
     update: Callable[[float, _Tally], None],
 ) -> None:
     """Send all chunks, each record not before it is due."""
-    counts = await partition_counts(bootstrap)
+    counts = await partition_counts(cluster)
     if topic not in counts:
-        raise UsageError(f"the broker at {bootstrap} has no topic {topic!r}: create it with `tsrec topics create`")
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, max_request_size=4 << 20, linger_ms=2
-    )
+        raise UsageError(
+            f"the broker at {cluster.bootstrap} has no topic {topic!r}: create it with `tsrec topics create`"
+        )
+    producer = AIOKafkaProducer(**cluster.options(), max_batch_size=BATCH_BYTES, max_request_size=4 << 20, linger_ms=2)
     try:
         await producer.start()
         lines = _Lines(producer, topic, counts[topic])

@@ -9,8 +9,17 @@ from typing import Any
 import click
 import msgspec
 
-from stream_app.commands._common import bootstrap_option, catalog_of, dialect_of, run, settings_for, topic_named
+from stream_app.commands._common import (
+    bootstrap_option,
+    catalog_of,
+    cluster_of,
+    dialect_of,
+    run,
+    settings_for,
+    topic_named,
+)
 from stream_app.reading import Ends, open_topic
+from stream_app.security import Cluster
 from topics import wire
 from topics.catalog import Topic
 from topics.decisions import Recommendation, RiskAlert
@@ -60,12 +69,13 @@ def command(
         click.echo((record.value or b"") if raw else describe(record, known, dialect))
         return True
 
-    run(settings.bootstrap, _follow(settings.bootstrap, name, start, limit, until_end, show))
+    cluster = cluster_of(settings)
+    run(cluster, _follow(cluster, name, start, limit, until_end, show))
 
 
-async def _follow(bootstrap: str, name: str, start: str, limit: int | None, until_end: bool, show: Any) -> None:
+async def _follow(cluster: Cluster, name: str, start: str, limit: int | None, until_end: bool, show: Any) -> None:
     """Show records from `start` until one of the ends that were asked for."""
-    async with open_topic(bootstrap, name) as (consumer, partitions):
+    async with open_topic(cluster, name) as (consumer, partitions):
         first, last = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         for partition in partitions:
             back = 0 if start == "end" else last[partition] if start == "beginning" else int(start[1:])

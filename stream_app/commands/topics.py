@@ -7,9 +7,18 @@ from typing import Any
 
 import click
 
-from stream_app.commands._common import bootstrap_option, catalog_of, echo_table, run, settings_for, topic_named
+from stream_app.commands._common import (
+    bootstrap_option,
+    catalog_of,
+    cluster_of,
+    echo_table,
+    run,
+    settings_for,
+    topic_named,
+)
 from stream_app.errors import ContractError, TsrecError, UsageError
 from stream_app.reading import open_consumer, partition_counts
+from stream_app.security import Cluster
 from topics.asyncapi import asyncapi_document, schema_document, schema_of, to_yaml
 from topics.catalog import Catalog, Topic
 
@@ -46,17 +55,20 @@ def create(
     settings = settings_for(bootstrap, partitions=partitions, replication=replication, topic_prefix=prefix)
     catalog = catalog_of(settings)
     wanted = [topic_named(catalog, name) for name in names] or list(catalog.values())
-    problems = run(settings.bootstrap, _create(settings.bootstrap, catalog, wanted, settings.replication, dry_run))
+    cluster = cluster_of(settings)
+    problems = run(cluster, _create(cluster, catalog, wanted, settings.replication, dry_run))
     if problems:
         raise ContractError("; ".join(problems))
 
 
-async def _create(bootstrap: str, catalog: Catalog, wanted: list[Topic], replication: int, dry_run: bool) -> list[str]:
+async def _create(
+    cluster: Cluster, catalog: Catalog, wanted: list[Topic], replication: int, dry_run: bool
+) -> list[str]:
     """Create what is missing; returns what does not fit together."""
     from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    found = await partition_counts(bootstrap)
+    admin = AIOKafkaAdminClient(**cluster.options())
+    found = await partition_counts(cluster)
     try:
         await admin.start()
         missing = [topic for topic in wanted if topic.kafka_name not in found]
@@ -89,7 +101,8 @@ def list_(bootstrap: str | None, offline: bool, as_json: bool) -> None:
     catalog = catalog_of(settings)
     counts: dict[str, tuple[int, int]] = {}
     if not offline:
-        counts = run(settings.bootstrap, _counts(settings.bootstrap, list(catalog.values())))
+        cluster = cluster_of(settings)
+        counts = run(cluster, _counts(cluster, list(catalog.values())))
     rows = [_row(topic, None if offline else counts.get(topic.kafka_name)) for topic in catalog.values()]
     if as_json:
         for row in rows:
@@ -129,12 +142,12 @@ def _row(topic: Topic, found: tuple[int, int] | None) -> dict[str, Any]:
     }
 
 
-async def _counts(bootstrap: str, wanted: list[Topic]) -> dict[str, tuple[int, int]]:
+async def _counts(cluster: Cluster, wanted: list[Topic]) -> dict[str, tuple[int, int]]:
     """Kafka name -> (partitions, records between the first and the last offset), of the topics that are there."""
     from aiokafka import TopicPartition
 
-    found = await partition_counts(bootstrap)
-    async with open_consumer(bootstrap) as consumer:
+    found = await partition_counts(cluster)
+    async with open_consumer(cluster) as consumer:
         counts = {}
         for topic in wanted:
             if partitions := [TopicPartition(topic.kafka_name, p) for p in range(found.get(topic.kafka_name, 0))]:
