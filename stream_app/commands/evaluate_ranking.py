@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from stream_app.errors import UsageError
 from tsrec_models.evaluation.bootstrap import bootstrap_difference, bootstrap_means
@@ -82,6 +83,12 @@ WINDOW = 5000
     multiple=True,
     help="Another model, asked the same questions: the interval of the difference. May be given more than once.",
 )
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder in which networks note every epoch how far they are, to go on from there after an interruption.",
+)
 @click.option("--drop-cold", is_flag=True, help="Ask no question whose answer never occurs in training.")
 @click.option(
     "--columns",
@@ -98,6 +105,7 @@ def command(
     exclude_seen: bool | None,
     refit: bool,
     against: tuple[str, ...],
+    resume: Path | None,
     drop_cold: bool,
     columns: str,
 ) -> None:
@@ -118,24 +126,34 @@ def command(
         split = _split(log, CUTS[protocol], exclude_seen)
         if drop_cold:
             split = split.known_only()
-        figures = _fit_and_ask(split, name, max_minutes, seed, refit, against)
+        # Products here are small: on a busy machine threads of one product wait for one another.
+        with threadpool_limits(1, user_api="blas"):
+            figures = _fit_and_ask(split, name, max_minutes, seed, refit, against, resume)
     click.echo(json.dumps(about | figures | {"seed": seed}))
 
 
 def _fit_and_ask(
-    split: Split, name: str, max_minutes: float, seed: int, refit: bool, against: tuple[str, ...]
+    split: Split,
+    name: str,
+    max_minutes: float,
+    seed: int,
+    refit: bool,
+    against: tuple[str, ...],
+    resume: Path | None,
 ) -> dict[str, Any]:
     log = split.log
     click.echo(
         f"{len(log)} events of {log.n_users} users and {log.n_items} items; {len(split.train)} to learn from, "
         f"{len(split)} questions"
     )
-    model, train_s = _fitted(split, name, max_minutes, seed, refit)
+    then = "then these are learned too (--refit)" if refit else "these are never learned (--no-refit)"
+    click.echo(f"settings and weights are chosen on validation events inside the training part; {then}")
+    model, train_s = _fitted(split, name, max_minutes, seed, refit, resume)
     answers = ask(model, split)
     figures = {**report(answers, split, seed=seed), "train_s": round(train_s, 1), "refit": refit}
     ours, rivals = accuracy(answers.ranks), {}
     for other in against:
-        theirs = accuracy(ask(_fitted(split, other, max_minutes, seed, refit)[0], split).ranks)
+        theirs = accuracy(ask(_fitted(split, other, max_minutes, seed, refit, resume)[0], split).ranks)
         rivals[other] = {
             metric: [round(end, 5) for end in bootstrap_difference(ours[metric], theirs[metric], split.users)]
             for metric in ours
@@ -143,10 +161,12 @@ def _fit_and_ask(
     return {**figures, "against": rivals} if rivals else figures
 
 
-def _fitted(split: Split, name: str, max_minutes: float, seed: int, refit: bool) -> tuple[ScoringRecommender, float]:
+def _fitted(
+    split: Split, name: str, max_minutes: float, seed: int, refit: bool, resume: Path | None
+) -> tuple[ScoringRecommender, float]:
     """A model fitted to the training part, and the seconds that took."""
     started = time.monotonic()
-    task = Task(split, seed, started + 60.0 * max_minutes)
+    task = Task(split, seed, started + 60.0 * max_minutes, resume)
     method = recipe(name)
     model = method.prepare(task)
     if refit:

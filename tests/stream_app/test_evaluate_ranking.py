@@ -61,6 +61,23 @@ def test_without_refit_the_model_learns_less(walks):
     )
 
 
+def test_an_interrupted_network_goes_on_from_its_last_epoch(walks, tmp_path):
+    arguments = (walks, "--model", "gru", "--seed", "3")
+    whole = run(*arguments, "--resume", tmp_path / "runs")
+    assert (tmp_path / "runs" / "gru" / "checkpoint.safetensors").exists()
+    again = run(*arguments, "--resume", tmp_path / "runs")
+    assert again["ndcg@10"] == whole["ndcg@10"]
+    other = CliRunner().invoke(
+        command, [str(walks), "--model", "gru", "--seed", "4", "--resume", str(tmp_path / "runs")]
+    )
+    assert "other data or settings" in str(other.exception)
+
+
+def test_the_output_says_what_became_of_the_validation_events(walks):
+    for option, says in (("--refit", "then these are learned too"), ("--no-refit", "never learned")):
+        assert says in CliRunner().invoke(command, [str(walks), "--model", "popularity", option]).output
+
+
 def test_a_rival_is_asked_the_same_questions(walks):
     figures = run(walks, "--model", "rules", "--against", "popularity", "--against", "rules")
     low, high = figures["against"]["popularity"]["ndcg@10"]

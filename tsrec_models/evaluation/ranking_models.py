@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 from tsrec_models.base import ModelError
@@ -36,11 +37,15 @@ _RULE_SLOTS = 3.2e7
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learned, by when. `deadline` is in monotonic seconds; None: take the time it takes."""
+    """What is to be learned, by when. `deadline` is in monotonic seconds; None: take the time it takes.
+
+    `checkpoints` is a folder in which networks write how far they are, and from which they go on.
+    """
 
     split: Split
     seed: int = 0
     deadline: float | None = None
+    checkpoints: Path | None = None
 
     @cached_property
     def validation(self) -> Split:
@@ -61,7 +66,7 @@ class Task:
 
     def hurried(self, share: float) -> Task:
         """The same task with `share` of the time that is left."""
-        task = Task(self.split, self.seed, self.until(share))
+        task = replace(self, deadline=self.until(share))
         vars(task).update(validation=self.validation, trial=self.trial)  # cut once
         return task
 

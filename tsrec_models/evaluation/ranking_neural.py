@@ -30,14 +30,18 @@ class NeuralRecipe:
     kind: str
     show: bool = False
     trainer: Trainer | None = field(default=None, init=False)
+    refitted: int = field(default=0, init=False)
 
     @property
     def notes(self) -> list[str]:
         """How training went, for people."""
         if self.trainer is None:
             return []
-        figures = " ".join(f"{name} {value:.4f}" for name, value in self.trainer.progress.best.items())
-        return [f"best epoch {self.trainer.progress.best_epoch}, {figures}"]
+        progress = self.trainer.progress
+        figures = " ".join(f"{name} {value:.4f}" for name, value in progress.best.items())
+        epochs = f"{progress.epoch} epochs in {progress.seconds:.0f} s, best {progress.best_epoch}"
+        learned = f"; then {self.refitted} epochs with the validation events" if self.refitted else ""
+        return [f"{epochs}, on validation {figures}{learned}"]
 
     def prepare(self, task: Task) -> ScoringRecommender:
         # torch loads only for those who train
@@ -54,7 +58,8 @@ class NeuralRecipe:
         holdout = Holdout(questions.histories, questions.times, questions.targets, trial.exclude_seen)
         trainer = Trainer(task.validation.train, model, settings, seed=task.seed, device=resolve_device("auto"))
         with TrainingView(self.kind, settings.epochs, show=self.show, tensorboard=None, wandb=None) as view:
-            trainer.run(holdout, deadline=task.until(_TRAINING_SHARE), checkpoint=None, view=view)
+            checkpoint = None if task.checkpoints is None else task.checkpoints / self.kind
+            trainer.run(holdout, deadline=task.until(_TRAINING_SHARE), checkpoint=checkpoint, view=view)
         self.trainer = trainer
         prepared: ScoringRecommender = trainer.recommender()
         return prepared
@@ -64,6 +69,7 @@ class NeuralRecipe:
             raise RuntimeError("finish before prepare")
         if self._has_time(task):
             self.trainer.refit(task.split.train, task.deadline)
+            self.refitted = self.trainer.refit_epochs
         finished: ScoringRecommender = self.trainer.recommender()
         return finished
 

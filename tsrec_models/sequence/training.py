@@ -188,7 +188,7 @@ class Trainer:
         """Let the best parameters learn from a larger log, for a share of the epochs that made them."""
         self.network = copy.deepcopy(self.network)
         self.network.learn_from(log)
-        epochs = max(1, round(_REFIT_SHARE * self.progress.best_epoch))
+        epochs = self.refit_epochs
         self.optimizer = self._optimizer()
         for epoch in range(epochs):
             scale = _REFIT_LR * (1.0 - epoch / epochs)
@@ -196,6 +196,11 @@ class Trainer:
             if deadline is not None and time.monotonic() > deadline:
                 break
         return self.recommender()
+
+    @property
+    def refit_epochs(self) -> int:
+        """Epochs that `refit` takes if it has the time."""
+        return max(1, round(_REFIT_SHARE * self.progress.best_epoch))
 
     def recommender(self) -> NeuralRecommender:
         """The trained model, with its validation metrics."""
