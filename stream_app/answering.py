@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from stream_app.agents.trends import ItemTrends, PartitionTrends
 from stream_app.batch import Batch
-from stream_app.blending import Blended, blend
+from stream_app.blending import Blended
+from stream_app.composing import Candidates, Order, Rules, compose
 from stream_app.inference import Ladder
 from stream_app.items import ItemIndex
 from stream_app.latest import Published
@@ -24,10 +25,12 @@ from stream_app.lists import encode_lists_of
 from stream_app.models import LiveModel
 from stream_app.settings import Settings
 from stream_app.stepping import step_in_order
+from stream_app.trial import Trial, Tried
 from topics.spans import Spans
+from tsrec_models.sequence.filters_order import popularity_classes
 from tsrec_models.sequence.rules import EMPTY
 
-__all__ = ["Answer", "Answering", "Request", "Stale"]
+__all__ = ["Answer", "Answering", "Compared", "Request", "Stale"]
 
 #: Candidates from each source: enough that filters leave a full list, few enough to mix quickly.
 CANDIDATES = 40
@@ -35,6 +38,9 @@ CANDIDATES = 40
 #: Trending items kept at hand for cold users and short lists. Finding them takes a pass over all items, so they are
 #: kept for a moment, and for longer where that pass is long: it takes at most a twentieth of the time.
 TRENDING, TRENDING_AGE_S, TRENDING_SHARE = 200, 0.05, 20.0
+
+#: How long items keep their class of popularity.
+CLASSES_AGE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,23 @@ class Stale:
     rows: NDArray[np.int64]
     histories: list[NDArray[np.int64]]
     times: list[NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Users of a batch for whom the shadow model is scored too.
+
+    For each: the item of the first event, what was in the ring before it, what is in the ring after the last event with
+    its times (oldest first), and the place of that event among those answered.
+    """
+
+    shadow: LiveModel
+    users: list[bytes]
+    first: list[int]
+    before: list[NDArray[np.int64]]
+    histories: list[NDArray[np.int64]]
+    times: list[NDArray[np.float64]]
+    places: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -71,6 +94,7 @@ class Request:
     allowed: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     category: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     notes: list[str | None] = field(default_factory=list)
+    compared: Compared | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,14 +114,19 @@ class Answer:
 class Answering:
     """Called in the inference thread only; holds nothing of any user."""
 
-    def __init__(self, trends: ItemTrends, items: ItemIndex, ladder: Ladder, settings: Settings) -> None:
+    def __init__(
+        self, trends: ItemTrends, items: ItemIndex, ladder: Ladder, settings: Settings, trial: Trial | None = None
+    ) -> None:
         self.trends = trends
+        self.trial = trial
         self.items = items
         self.ladder = ladder
         self.settings = settings
         self._trending: tuple[NDArray[np.int64], NDArray[np.float32]] = (np.empty(0, np.int64), np.empty(0, np.float32))
         self._trending_of = -1
         self._trending_until = -np.inf
+        self._classes = np.empty(0, np.int64)
+        self._classes_until = -np.inf
 
     def __call__(self, requests: Sequence[Request]) -> list[Answer | Exception]:
         """Answer each request, then learn from it: learning cannot be taken back.
@@ -116,6 +145,14 @@ class Answering:
                 except Exception as error:  # noqa: BLE001 - raised in the lane that asked
                     answers[i] = error
         return answers
+
+    def rules_of(self, live: LiveModel | None) -> Rules:
+        """By which settings lists are made with a model."""
+        settings, filters = self.settings, self.settings.filters
+        return Rules(
+            settings.k, live.neural_weight if live is not None else 0.0, settings.category_cap, filters.minimum_score,
+            filters.diversity, filters.calibration,
+        )  # fmt: skip
 
     def _together(self, requests: list[Request]) -> list[Answer | Exception]:
         try:
@@ -149,7 +186,7 @@ class Answering:
             if request.stale is not None and request.state is not None:
                 # New users, and users last stepped by another model: encode what came before this batch.
                 stale = request.stale
-                encoded = live.model.encode([live.to_model(items) for items in stale.histories], stale.times)
+                encoded = live.encode(stale.histories, stale.times)
                 _replace(request.state, request.rows, stale.rows, encoded)
         # Rows of one number in two partitions are two users.
         rows = _joined([request.rows + (i << 40) for i, request in enumerate(requests)])
@@ -200,6 +237,30 @@ class Answering:
             cold = int(trending[part].sum())
             answer.rungs = {"trending": cold}
             answer.rungs[rung] = answer.rungs.get(rung, 0) + len(request.answered) - cold
+            if request.compared is not None and self.trial is not None:
+                self._try(request, request.compared, answer.made)
+
+    # -- a model tried beside
+
+    def _try(self, request: Request, compared: Compared, made: Published) -> None:
+        """Judge the lists that both models made before, and let the shadow make its own after these events."""
+        trial, shadow = self.trial, compared.shadow
+        assert trial is not None
+        version = (request.live.version if request.live is not None else "rules", shadow.version)
+        for user, item, before in zip(compared.users, compared.first, compared.before, strict=True):
+            trial.judge(user, item, before, version)
+        if made.rung != ("neural" if request.live is not None else "rules"):
+            return  # in a hurry the live model did not answer itself
+        at = compared.places
+        lists, _ = self.lists(
+            "neural", shadow, shadow.encode(compared.histories, compared.times), recent=request.recent[at],
+            seen=request.seen[at], ts=request.batch.columns.ts[request.answered[at]], allowed=request.allowed[None],
+            group=np.zeros(len(at), np.int64), category=request.category,
+        )  # fmt: skip
+        for user, place, items in zip(compared.users, at.tolist(), lists.items.tolist(), strict=True):
+            trial.keep(user, Tried(version, frozenset(made.lists.items[place].tolist()), frozenset(items)))
+
+    # -- candidates and lists
 
     def lists(
         self,
@@ -218,24 +279,57 @@ class Answering:
 
         recent, seen: item indices [n, any], EMPTY-padded. allowed: bool [groups, items]; group: of each row, [n].
         """
-        neural = rules = None
-        if state is not None and live is not None:
-            ids, scores = live.model.topk(state, CANDIDATES, list(live.to_model(seen)))
-            neural = (live.to_indices(ids), scores)
-        if rung != "trending":
-            rules = self.trends.rules.topk(recent, CANDIDATES, now=ts)
-        lists = blend(
-            neural, rules, self.trending(), neural_weight=live.neural_weight if live is not None else 0.0, seen=seen,
-            allowed=allowed, group=group, category=category, category_cap=self.settings.category_cap,
-            k=self.settings.k,
+        candidates = self.candidates(rung, live, state, recent, seen, ts)
+        lists = compose(
+            candidates, self.rules_of(live), seen=seen, allowed=allowed, group=group, category=category,
+            order=self._order(live, category, seen if seen.shape[1] else recent),
         )  # fmt: skip
+        return lists, self.causes(candidates, lists, recent, ts)
+
+    def candidates(
+        self,
+        rung: str,
+        live: LiveModel | None,
+        state: NDArray[np.float32] | None,
+        recent: NDArray[np.int64],
+        seen: NDArray[np.int64],
+        ts: NDArray[np.float64],
+    ) -> Candidates:
+        """What each source that the rung asks names, [n, CANDIDATES]; arguments as of `lists`."""
+        return Candidates(
+            live.topk(state, CANDIDATES, seen) if state is not None and live is not None else None,
+            self.trends.rules.topk(recent, CANDIDATES, now=ts) if rung != "trending" else None,
+            self.trending(),
+        )
+
+    def causes(
+        self, candidates: Candidates, lists: Blended, recent: NDArray[np.int64], ts: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """The past item that each item of a list follows from by the strongest rule [n, k], EMPTY for none."""
         causes = np.full(lists.items.shape, EMPTY, np.int64)
-        if rules is not None:
+        if candidates.rules is not None:
             parts = self.trends.rules.contributions(recent, np.maximum(lists.items, 0), now=ts)
             strongest = parts.argmax(axis=2)
             from_rules = (lists.items >= 0) & (parts.max(axis=2) > 0)
             causes = np.where(from_rules, np.take_along_axis(recent, strongest, axis=1), EMPTY)
-        return lists, causes
+        return causes
+
+    def _order(self, live: LiveModel | None, category: NDArray[np.int32], history: NDArray[np.int64]) -> Order | None:
+        """What ordered lists need; None where lists are in the order of their scores."""
+        filters = self.settings.filters
+        if filters.calibration > 0:
+            return Order(classes=self._popularity(), history=history)
+        if filters.diversity > 0:
+            by_model = live is not None and not (category >= 0).any()
+            return Order(vectors=live.vectors() if by_model and live is not None else None)
+        return None
+
+    def _popularity(self) -> NDArray[np.int64]:
+        now, trending = time.monotonic(), self.trends.trending
+        if now >= self._classes_until or not len(self._classes):
+            self._classes = popularity_classes(trending.counts().astype(np.float64))
+            self._classes_until = now + CLASSES_AGE_S
+        return self._classes
 
     def trending(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Indices and scores of what most take now, best first."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from faust.app.base import BootStrategy
@@ -21,6 +22,8 @@ from stream_app.inference import Inference
 from stream_app.items import ItemIndex
 from stream_app.latest import LatestLists
 from stream_app.metrics import Metrics
+from stream_app.model_store import ModelStore
+from stream_app.model_watch import ModelWatch
 from stream_app.models import LiveModel
 from stream_app.processor import Processor
 from stream_app.risk_app import RiskDesk, risk_desk
@@ -94,9 +97,9 @@ def build(settings: Settings) -> Application:
     )
     topics = {name: _topic(app, settings, catalog, name) for name in catalog}
     items, inference, catalog_ready = ItemIndex(), Inference(), asyncio.Event()
-    model = None
-    if settings.model is not None:
-        model = LiveModel.load(settings.model, items, device=settings.device, max_state_width=settings.hidden_width)
+    model, folder = None, None if settings.model is None else _first_model(settings.model)
+    if folder is not None:
+        model = LiveModel.load(folder, items, device=settings.device, max_state_width=settings.hidden_width)
         metrics.model.labels(model.model.name, model.version).set(1)
         metrics.model_created.labels(model.model.name, model.version).set(model.created)
     sources = [topics["clicks"], topics["purchases"]]
@@ -118,6 +121,7 @@ def build(settings: Settings) -> Application:
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
     app.service(_catalog_service(app, topics["items"], items, catalog_ready))
+    app.service(_watch_service(recommender, items, metrics, settings, catalog_ready))
     users.on_recover(_forgetting(latest, users))
     forecasts = LastForecasts()
     web = WebContext(
@@ -147,6 +151,24 @@ def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready:
             super().__init__(app, topic, items, ready, **options)
 
     return Reader
+
+
+def _first_model(folder: Path) -> Path | None:
+    """The artifact to begin with: the folder itself, or what its store says; None for a store that has none yet."""
+    store = ModelStore(folder)
+    return store.path("active") if store.is_artifact or store.is_store else folder
+
+
+def _watch_service(
+    recommender: Recommender, items: ItemIndex, metrics: Metrics, settings: Settings, ready: asyncio.Event
+) -> type[ModelWatch]:
+    """Faust starts service classes; this one knows whose model it keeps."""
+
+    class Watch(ModelWatch):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(recommender, items, metrics, settings, ready, **options)
+
+    return Watch
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]

@@ -36,6 +36,11 @@ class ModelStore:
         """Whether the folder is one artifact rather than a store of several."""
         return (self.folder / _MANIFEST).exists()
 
+    @property
+    def is_store(self) -> bool:
+        """Whether models were put here, or there is an empty folder for them."""
+        return (self.folder / "versions").is_dir() or (self.folder.is_dir() and not any(self.folder.iterdir()))
+
     def path(self, role: Role) -> Path | None:
         """Folder of the artifact that has a role, or None.
 

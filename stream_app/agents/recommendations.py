@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_app.agents.profiles import ACTIONS, CLICK, PURCHASE, RING, remember
 from stream_app.agents.trends import ItemTrends, PartitionTrends
-from stream_app.answering import Answer, Answering, Request, Stale
+from stream_app.answering import Answer, Answering, Compared, Request, Stale
 from stream_app.batch import Batch, BatchTopic
 from stream_app.gate import Gate
 from stream_app.inference import Inference, Ladder, Merged
@@ -22,6 +22,7 @@ from stream_app.rehearsal import NOWHERE
 from stream_app.settings import Settings
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table
+from stream_app.trial import Trial
 
 __all__ = ["Recommender"]
 
@@ -63,7 +64,10 @@ class Recommender:
         self.model = model
         self.latest = latest
         self._answered = np.array([action in settings.trigger.actions for action in ACTIONS])
-        self._answering = Answering(trends, items, self.ladder, settings)
+        #: A model tried beside the one that answers.
+        self.shadow: LiveModel | None = None
+        self.trial = Trial(settings.trial, metrics)
+        self._answering = Answering(trends, items, self.ladder, settings, self.trial)
         self._merged: Merged[Request, Answer] = Merged(inference, self._answering, MAX_MERGED)
 
     async def __call__(self, batch: Batch) -> None:
@@ -175,6 +179,30 @@ class Recommender:
         request.allowed = self.items.available(float(batch.columns.ts[answered].max()))
         request.category = self.items.category_codes()
         request.notes = self._withheld(batch, answered)
+        if self.shadow is not None:
+            request.compared = self._compared(self.shadow, request, shard)
+
+    def _compared(self, shadow: LiveModel, request: Request, shard: Shard) -> Compared | None:
+        """The users of a batch for whom both models are scored, with what each did."""
+        batch, rows = request.batch, request.rows
+        at = self.trial.drawn(batch.columns.user_id.take(request.answered).tolist())
+        # Of a user with several events the last makes the list.
+        _, last = np.unique(rows[request.answered[at]][::-1], return_index=True)
+        at = np.sort(at[len(at) - 1 - last])
+        if not len(at):
+            return None
+        chosen = rows[request.answered[at]]
+        entries, lengths = RING.last(shard, chosen)
+        items = request.partition.to_indices(entries["item"].astype(np.int64))
+        first, before, histories, times = [], [], [], []
+        for i, row in enumerate(chosen.tolist()):
+            events = np.flatnonzero(rows == row)
+            first.append(int(request.indices[events[0]]))
+            before.append(items[i, len(events) : int(lengths[i])].copy())
+            histories.append(items[i, : int(lengths[i])][::-1].copy())
+            times.append(entries["ts"][i, : int(lengths[i])][::-1].astype(np.float64))
+        users = [user or b"" for user in batch.columns.user_id.take(request.answered[at]).tolist()]
+        return Compared(shadow, users, first, before, histories, times, at)
 
     def _withheld(self, batch: Batch, answered: NDArray[np.int64]) -> list[str | None]:
         """For each answer why its list is held back from a user under a critical alert, or None."""

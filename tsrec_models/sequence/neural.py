@@ -150,6 +150,14 @@ class NeuralRecommender:
         scores: NDArray[np.float32] = self._query(state, at) @ self._vectors
         return scores
 
+    def item_vectors(self) -> NDArray[np.float32]:
+        """The vector of each item with its bias at the end [n_items, d]: a score is `queries` times it."""
+        return self._vectors.T
+
+    def queries(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What items' vectors are multiplied with, at states [batch, state_width]: [batch, d]."""
+        return self._query(state, None)
+
     def expected_wait(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
         """Seconds until each user's next event, foretold at the last one: [batch] (a median, not a mean).
 
