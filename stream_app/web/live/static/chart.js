@@ -1,7 +1,7 @@
 // A line with its forecast band and risk line, in SVG by hand.
 import { h, percent, price, s, when } from "./dom.js";
 
-const WIDTH = 720, HEIGHT = 290, LEFT = 8, RIGHT = 66, TOP = 8, BOTTOM = 22;
+const WIDTH = 720, HEIGHT = 330, LEFT = 8, RIGHT = 66, TOP = 8, BOTTOM = 22;
 
 /** Bars of a symbol: what each was, and what had been said of it by the one before. points: see the server's Prices. */
 export function bars(points) {

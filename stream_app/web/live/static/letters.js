@@ -44,7 +44,7 @@ function draw(found) {
   const out = [h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Dead letters by reason" }, h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Reason"), h("th", { scope: "col" }, "From"), h("th", { scope: "col", class: "num" }, "Letters"), h("th", { scope: "col", class: "num optional" }, "Sent back"), h("th", { scope: "col", class: "optional" }, "Last"), h("th", { scope: "col" }, "Complaint"))),
     h("tbody", {}, rows)))];
-  if (wanted) out.push(requeue(), ...found.letters.map(letter));
+  if (wanted) out.push(requeue(), h("div", { class: "letters", tabindex: "0", role: "region", "aria-label": "Letters, latest first" }, found.letters.map(letter)));
   else out.push(h("p", { class: "empty" }, `Choose a reason to see its letters. Looked at: the latest ${count(found.most)} of each partition.`));
   return out;
 }

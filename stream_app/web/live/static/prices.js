@@ -50,16 +50,17 @@ function draw() {
 
 function make(name) {
   return h("button", { type: "button", onclick: () => { chosen = name; chart && (chart.cursor = null); draw(); } },
-    h("span", { class: "name" }), h("span", { class: "price" }));
+    h("span", { class: "name" }), h("span", {}, h("span", { class: "price" }), " ", h("span", { class: "hits" })));
 }
 
 function update(button, name) {
   const points = lines.get(name);
   const hits = bars(points).filter((row) => row.hit).length;
   button.setAttribute("aria-pressed", String(name === chosen));
-  text(button.firstChild, hits ? `${name} ▼${count(hits)}` : name);
-  if (hits) button.setAttribute("title", `${hits} bars below value at risk`);
-  text(button.lastChild, price(points.at(-1)[1]));
+  button.setAttribute("title", hits ? `${name}: ${hits} bars below value at risk` : name);
+  text(button.firstChild, name);
+  text(button.querySelector(".price"), price(points.at(-1)[1]));
+  text(button.querySelector(".hits"), hits ? `▼${count(hits)}` : "");
 }
 
 function drawTable() {
