@@ -70,6 +70,21 @@ def test_gain_is_ndcg_of_one_relevant_item():
         assert hit(ranks, k).mean() == pytest.approx(expected)
 
 
+def test_reciprocal_rank_is_average_precision_of_one_relevant_item_among_those_not_excluded():
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the reference")
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=(50, 30)).astype(np.float32)
+    targets = rng.integers(0, 30, 50)
+    seen = [[item for item in rng.choice(30, 6, replace=False).tolist() if item != target] for target in targets]
+    relevance, left = np.zeros((50, 30)), scores.copy()
+    relevance[np.arange(50), targets] = 1
+    for row, items in enumerate(seen):
+        left[row, items] = -1e9
+    ranks = np.array(ask_kernel(scores, targets, seen))
+    expected = metrics.label_ranking_average_precision_score(relevance, left)
+    assert reciprocal_rank(ranks, 30).mean() == pytest.approx(expected)
+
+
 def test_the_first_place_earns_one_and_beyond_k_nothing():
     ranks = np.array([0, 1, 9, 10, 19, 20, EXCLUDED])
     assert reciprocal_rank(ranks, 20).tolist() == [1, 1 / 2, 1 / 10, 1 / 11, 1 / 20, 0, 0]
