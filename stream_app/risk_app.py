@@ -12,6 +12,7 @@ from stream_app.agents.account_risk import AccountRisk, Rekey
 from stream_app.agents.account_state import account_columns, population_columns, traded_columns
 from stream_app.agents.alert_rows import alert_columns
 from stream_app.agents.alerts import AlertActions, Alerts
+from stream_app.agents.bar_anomalies import BarAnomalies, anomaly_columns
 from stream_app.agents.bar_signals import BarSignals
 from stream_app.agents.card_fraud import CHANNEL as FRAUD
 from stream_app.agents.card_fraud import WATCHED_INPUTS, CardFraud, fraud_rules, merchant_columns
@@ -67,8 +68,11 @@ def risk_desk(
     bars, models = time_bars(settings.market), bar_models(settings.market)
     signals = BarSignals(settings.market, models)
     watched = limits.rules()
+    anomalies = BarAnomalies(app.columnar_table("bar-anomalies", anomaly_columns(), sources=[trades]), settings.market)
     rules = {
-        MARKET: signals.rules() + [rule for rule in watched if rule.kind in surveillance.SYMBOL_KINDS],
+        MARKET: signals.rules()
+        + anomalies.rules()
+        + [rule for rule in watched if rule.kind in surveillance.SYMBOL_KINDS],
         ACCOUNTS: [rule for rule in watched if rule.kind in surveillance.ACCOUNT_KINDS],
     }
     if settings.portfolio.enabled:
@@ -91,9 +95,8 @@ def risk_desk(
         models=app.columnar_table("symbol-models", model_columns(models), sources=[trades]),
         symbols=app.columnar_table("symbols", symbol_columns(bars), sources=[trades]),
         forecasts=topics["forecasts"], bar_topic=bars_of_symbols, alerts=alerts, bars=bars, bar_models=models,
-        watch=MarketWatch(limits),
-        signals=signals, refits=Refits(settings.market.refit_processes, inference, metrics), inference=inference,
-        metrics=metrics,
+        watch=MarketWatch(limits), signals=signals, anomalies=anomalies,
+        refits=Refits(settings.market.refit_processes, inference, metrics), inference=inference, metrics=metrics,
     )  # fmt: skip
     app.checkpoint.before_cut.append(market.watched.judge)
     app.process(trades)(market)

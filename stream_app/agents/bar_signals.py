@@ -15,14 +15,14 @@ from tsrec_models.risk.bar_models import LEVELS, BarModels, BarOutcome
 from tsrec_models.risk.bars import Bars
 from tsrec_models.risk.innovation_band import TAIL_INDEX, alarm_sigmas
 
-__all__ = ["BACKTEST", "INNOVATION", "LOSS", "BarSignals"]
+__all__ = ["BACKTEST", "DAY_S", "INNOVATION", "LOSS", "MOVES", "BarSignals"]
 
 INNOVATION, LOSS, BACKTEST = "forecast_break", "var_exceedance", "var_backtest"
 
 DAY_S = 86_400.0
 
 #: Kinds that say what a broken forecast or a large loss would say again.
-_MOVES = ("price_spike", "price_acceleration")
+MOVES = ("price_spike", "price_acceleration")
 
 #: Quiet seconds, in bars, after which an alert of a bar is over.
 _QUIET_BARS = 10
@@ -57,8 +57,8 @@ class BarSignals:
     def told_by(signal: Signal) -> Sequence[str]:
         """Kinds that, where one is open for the subject, make this signal a repetition."""
         if signal.kind == INNOVATION:
-            return _MOVES
-        return (*_MOVES, INNOVATION) if signal.kind == LOSS else ()
+            return MOVES
+        return (*MOVES, INNOVATION) if signal.kind == LOSS else ()
 
     def of(
         self,

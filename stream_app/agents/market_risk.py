@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.agents.alerts import Alerts
+from stream_app.agents.bar_anomalies import BarAnomalies
 from stream_app.agents.bar_signals import BarSignals
 from stream_app.agents.refits import Refits
 from stream_app.agents.symbol_bars import tell_bars
@@ -97,6 +98,7 @@ class MarketRisk:
         bar_models: BarModels,
         watch: MarketWatch,
         signals: BarSignals,
+        anomalies: BarAnomalies,
         refits: Refits,
         inference: Inference,
         metrics: Metrics,
@@ -111,6 +113,7 @@ class MarketRisk:
         self.bar_models = bar_models
         self.watch = watch
         self.signals = signals
+        self.anomalies = anomalies
         self.inference = inference
         self.metrics = metrics
         self.watched = WatchedModels(models, bar_models, metrics)
@@ -142,7 +145,7 @@ class MarketRisk:
         newest = int(np.argmax(trades.ts))
         self.alerts.take(
             batch, CHANNEL, [signal for _, signal in found], (float(trades.ts[newest]), batch.source(newest)),
-            self.signals.told_by,
+            lambda signal: (*self.signals.told_by(signal), *self.anomalies.told_by(signal)),
         )  # fmt: skip
 
     def _begin(self, shard: Shard, rows: NDArray[np.int64]) -> None:
@@ -203,7 +206,13 @@ class MarketRisk:
             lambda kind, subject: self.alerts.is_open(CHANNEL, batch.partition, kind, subject),
             lambda row: self.bar_models.verdict(models.column("models"), row),
         )  # fmt: skip
-        return [(int(by[at]), signal) for at, signal in told]
+        found = [(int(by[at]), signal) for at, signal in told]
+        # After what the models say: where that is an alert, these are not.
+        odd = self.anomalies.of(
+            batch.partition, names, bars, outcome, sources,
+            lambda row: self.bar_models.risk.returns(models.column("models"), row),
+        )  # fmt: skip
+        return found + [(int(by[at]), signal) for at, signal in odd]
 
     async def _models_step(self, models: Shard, bars: Bars, counted: bool) -> Stepping:
         """Through the models; parameters that are due by a bar are waited for, and nothing else is."""
