@@ -26,11 +26,13 @@ from tests.system.workers import WorkerProcess, wait_until
 from topics.catalog import Catalog
 from topics.spans import Spans
 
-__all__ = ["ACCOUNT", "BAD_CLICKS", "JUMPING", "MODEL", "World", "page_world"]
+__all__ = ["ACCOUNT", "BAD_CLICKS", "JUMPING", "MODEL", "TOKEN", "World", "page_world"]
 
 MODEL = Path(__file__).resolve().parents[1] / "stream_app" / "demo" / "data" / "model"
 ACCOUNT, JUMPING = "acct-7", "JUMPING"
 BAD_CLICKS = 12
+#: The worker asks for it, so that every test goes the way of a browser that had to log in.
+TOKEN = "a-token-of-the-page-tests"
 #: Shop events a second, and how much faster than they happened trades are.
 RATE, SPEED = 150.0, 5.0
 
@@ -62,7 +64,8 @@ class World:
 
     def ask(self, path: str) -> Any:
         """GET, decoded."""
-        with urllib.request.urlopen(self.url + path, timeout=5) as response:
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(request, timeout=10) as response:
             return json.load(response)
 
     def _is_ready(self) -> bool:
@@ -163,7 +166,8 @@ def page_world(folder: Path, binary: Path, **more: str) -> Iterator[World]:
         "TSREC_BOOTSTRAP": broker.bootstrap, "TSREC_GROUP": "page", "TSREC_SESSION_TIMEOUT_S": "6",
         "TSREC_WEB_PORT": str(port), "TSREC_CLICKS__LATENESS_S": str(LATENESS_S),
         "TSREC_PURCHASES__LATENESS_S": str(LATENESS_S), "TSREC_MARKET__BAR_S": "2", "TSREC_LADDER__BUDGET_MS": "500",
-        "TSREC_LOG_LEVEL": "INFO", **({"TSREC_MODEL": str(MODEL)} if MODEL.exists() else {}), **more,
+        "TSREC_LOG_LEVEL": "INFO", "TSREC_WEB_TOKEN": TOKEN,
+        **({"TSREC_MODEL": str(MODEL)} if MODEL.exists() else {}), **more,
     }  # fmt: skip
     worker = WorkerProcess(folder, "worker", "-m", "stream_app.cli", "worker", **settings).start()
     world = World(broker, worker, port)
@@ -187,6 +191,6 @@ if __name__ == "__main__":  # to look at it: python -m tests.page_world
     with tempfile.TemporaryDirectory() as place, page_world(Path(place), found, **dict(
         pair for pair in os.environ.items() if pair[0].startswith("TSREC_")
     )) as world:  # fmt: skip
-        print(world.url, flush=True)
+        print(world.url, TOKEN, flush=True)
         with suppress(KeyboardInterrupt):
             time.sleep(900)

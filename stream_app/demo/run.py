@@ -42,6 +42,9 @@ TICKS_S = 100
 #: The worker compiles its kernels the first time: minutes on a slow machine.
 READY_S = 280.0
 
+#: Where the page is, as the documents say, unless somebody has the port.
+USUAL_PORT = int(Settings.model_fields["web_port"].default)
+
 #: After the last event, for the answers still on their way.
 TAIL_S = 3.0
 
@@ -87,9 +90,8 @@ def _settings(bootstrap: str) -> Settings:
 
 def _web_port() -> int:
     """The port that the documents name, unless somebody has it."""
-    usual = int(Settings.model_fields["web_port"].default)
     with socket.socket() as s:
-        return free_port() if s.connect_ex(("127.0.0.1", usual)) == 0 else usual
+        return free_port() if s.connect_ex(("127.0.0.1", USUAL_PORT)) == 0 else USUAL_PORT
 
 
 def _page(settings: Settings) -> str:
