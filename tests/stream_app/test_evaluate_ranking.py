@@ -78,6 +78,26 @@ def test_the_output_says_what_became_of_the_validation_events(walks):
         assert says in CliRunner().invoke(command, [str(walks), "--model", "popularity", option]).output
 
 
+@pytest.mark.parametrize(
+    ("events", "protocol"),
+    [
+        ([("a", 1), ("a", 2), ("a", 3)], "loo"),
+        ([("a", 1), ("a", 2), ("a", 3)], "temporal"),
+        ([("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("b", 3)], "loo"),
+        ([(user, 1) for user in "abcdef" for _ in range(5)], "loo"),
+        ([("a", place * 7 % 11) for place in range(40)], "temporal"),
+    ],
+    ids=["one user of three", "one user of three by time", "two users", "one item", "one user"],
+)
+def test_the_default_model_is_fitted_to_the_smallest_logs(tmp_path, events, protocol):
+    path = tmp_path / "small.csv"
+    rows = "".join(f"{user},{item},{1_700_000_000 + 86_400 * place}\n" for place, (user, item) in enumerate(events))
+    path.write_text("user_id,item_id,ts\n" + rows)
+    figures = run(path, "--protocol", protocol, "--max-minutes", "0.2")
+    assert (figures["model"], figures["events"]) == ("blend", len(events))
+    assert 0.0 <= figures["ndcg@10"] <= 1.0
+
+
 def test_a_rival_is_asked_the_same_questions(walks):
     figures = run(walks, "--model", "rules", "--against", "popularity", "--against", "rules")
     low, high = figures["against"]["popularity"]["ndcg@10"]

@@ -156,6 +156,10 @@ def _each(
     return models
 
 
+def _enough(recipe: Recipe, task: Task) -> bool:
+    return bool(getattr(recipe, "enough", lambda _: True)(task))
+
+
 @dataclass
 class BlendRecipe:
     """Members prepared one by one, weights learned on the validation questions, members finished."""
@@ -163,8 +167,10 @@ class BlendRecipe:
     members: dict[str, Recipe]
     weights: NDArray[np.float64] | None = field(default=None, init=False)
     notes: list[str] = field(default_factory=list, init=False)
+    _left_out: list[str] = field(default_factory=list, init=False)
 
     def prepare(self, task: Task) -> Blend:
+        self._leave_out(task)
         models = _each(self.members, task.hurried(_PREPARING_SHARE), lambda recipe, own: recipe.prepare(own))
         blend = Blend(models, None, np.bincount(task.validation.train.items, minlength=task.split.log.n_items))
         choices = choice_sets(blend, task.validation.sample(_QUESTIONS, task.seed))
@@ -176,8 +182,16 @@ class BlendRecipe:
         support = np.bincount(task.split.train.items, minlength=task.split.log.n_items)
         return Blend(models, self.weights, support)
 
+    def _leave_out(self, task: Task) -> None:
+        """Go on without members that have nothing to learn from; a member that says so has an `enough` to ask."""
+        self._left_out = [name for name, recipe in self.members.items() if not _enough(recipe, task)]
+        self.members = {name: recipe for name, recipe in self.members.items() if name not in self._left_out}
+
     def _notes_of_members(self) -> list[str]:
-        return [f"{name}: {note}" for name, recipe in self.members.items() for note in getattr(recipe, "notes", [])]
+        left_out = [f"{name}: left out, the log is too small for it" for name in self._left_out]
+        return left_out + [
+            f"{name}: {note}" for name, recipe in self.members.items() for note in getattr(recipe, "notes", [])
+        ]
 
     def _choose(self, choices: Choices, start: NDArray[np.float64]) -> NDArray[np.float64]:
         """Learned weights, unless cross-validation says that a member alone, or equal weights, do better."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ class NeuralRecipe:
     """Trains one kind of network with its default settings."""
 
     kind: str
-    show: bool = False
+    show: bool = field(default_factory=lambda: sys.stderr.isatty())
     trainer: Trainer | None = field(default=None, init=False)
     refitted: int = field(default=0, init=False)
 
@@ -42,6 +43,10 @@ class NeuralRecipe:
         epochs = f"{progress.epoch} epochs in {progress.seconds:.0f} s, best {progress.best_epoch}"
         learned = f"; then {self.refitted} epochs with the validation events" if self.refitted else ""
         return [f"{epochs}, on validation {figures}{learned}"]
+
+    def enough(self, task: Task) -> bool:
+        """Whether a user has two events before the validation questions: one to learn from, one to foretell."""
+        return bool((task.validation.train.lengths >= 2).any())
 
     def prepare(self, task: Task) -> ScoringRecommender:
         # torch loads only for those who train
