@@ -126,7 +126,7 @@ export class Chart {
     this.readout.replaceChildren(
       h("span", { class: "muted" }, when(row.ts)), part("price", `price ${price(row.value)}`),
       ...(row.lower === undefined ? [] : [part("band", `forecast ${price(row.lower)} – ${price(row.upper)}${row.inside ? "" : ", missed"}`)]),
-      ...(Number.isFinite(row.floor) ? [part("var", `value at risk 99 % ${price(row.floor)} (${percent(1 - row.floor / row.value, 2)} below)${row.hit ? ", exceeded" : ""}`)] : []),
+      ...(Number.isFinite(row.floor) ? [part("var", `value at risk 99 % ${price(row.floor)} (${percent(Math.abs(1 - row.floor / row.value), 2)} ${row.hit ? "above" : "below"} the price)${row.hit ? ", exceeded" : ""}`)] : []),
     );
   }
 }

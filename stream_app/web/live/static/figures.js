@@ -55,7 +55,7 @@ export function show(numbers, worker) {
   const delays = Object.entries(numbers.watermark_delay_s).filter(([topic]) => worker?.topics.some((t) => t.name === topic && t.role === "input"));
   const worst = delays.reduce((a, b) => (b[1] > a[1] ? b : a), ["", -Infinity]);
   const past = worst[1] > REPLAY_S;
-  put("Watermark delay", worst[0] ? duration(worst[1]) : "–", "", !worst[0] ? "nothing read yet" : past ? `a replay: ${worst[0]} are of ${when(numbers.at - worst[1]).slice(0, 10)}` : `slowest: ${worst[0]}`);
+  put("Watermark delay", worst[0] ? duration(worst[1]) : "–", "", !worst[0] ? "nothing read yet" : past ? `a replay of ${when(numbers.at - worst[1]).slice(0, 10)} (${worst[0]})` : `slowest: ${worst[0]}`);
   drawRungs(numbers, worker);
   const rows = Object.values(numbers.tables);
   put("State", bytes(rows.reduce((a, [, size]) => a + size, 0)), "", `${count(rows.reduce((a, [n]) => a + n, 0))} rows · ${bytes(numbers.outbox_bytes)} outgoing`);
