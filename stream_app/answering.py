@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.agents.trends import ItemTrends, PartitionTrends
+from stream_app.auditing import Audited, Auditor
 from stream_app.batch import Batch
 from stream_app.blending import Blended
 from stream_app.composing import Candidates, Order, Rules, compose
@@ -95,6 +96,7 @@ class Request:
     category: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     notes: list[str | None] = field(default_factory=list)
     compared: Compared | None = None
+    audited: Audited | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,12 +104,13 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a request: the state after each event, the records to publish and what is in them, and how many of
-    each rung."""
+    """What came of a request: the state after each event, the records to publish and what is in them, what sampled
+    decisions were made from, and how many of each rung."""
 
     state: NDArray[np.float32] | None = None
     values: Spans | None = None
     made: Published | None = None
+    records: list[bytes] = field(default_factory=list)
     rungs: dict[str, int] = field(default_factory=dict)
 
 
@@ -115,10 +118,17 @@ class Answering:
     """Called in the inference thread only; holds nothing of any user."""
 
     def __init__(
-        self, trends: ItemTrends, items: ItemIndex, ladder: Ladder, settings: Settings, trial: Trial | None = None
+        self,
+        trends: ItemTrends,
+        items: ItemIndex,
+        ladder: Ladder,
+        settings: Settings,
+        trial: Trial | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self.trends = trends
         self.trial = trial
+        self.auditor = auditor
         self.items = items
         self.ladder = ladder
         self.settings = settings
@@ -208,14 +218,15 @@ class Answering:
             state = _joined(
                 [a.state[r.answered] for r, a in zip(requests, answers, strict=True) if a.state is not None]
             )
-        lists, causes = self.lists(
-            rung, live, state,
-            recent=_joined([request.recent for request in requests]),
-            seen=_joined([request.seen for request in requests]),
-            ts=_joined([request.batch.columns.ts[request.answered] for request in requests]),
+        recent = _joined([request.recent for request in requests])
+        seen = _joined([request.seen for request in requests])
+        ts = _joined([request.batch.columns.ts[request.answered] for request in requests])
+        category = max((request.category for request in requests), key=len)
+        candidates = self.candidates(rung, live, state, recent, seen, ts)
+        lists, causes = self._listed(
+            candidates, live if state is not None else None, recent=recent, seen=seen, ts=ts, category=category,
             allowed=_stacked([request.allowed for request in requests]),
             group=np.repeat(np.arange(len(requests)), [len(request.answered) for request in requests]),
-            category=max((request.category for request in requests), key=len),
         )  # fmt: skip
         self.ladder.took(rung, rows, time.monotonic() - began)
         notes = [note for request in requests for note in request.notes]
@@ -234,6 +245,16 @@ class Answering:
                 answer.values, Blended(lists.items[part], lists.scores[part], lists.sources[part]), causes[part],
                 trending[part], rung, version, notes[part],
             )  # fmt: skip
+            if request.audited is not None and self.auditor is not None:
+                parts = None
+                if candidates.rules is not None:
+                    parts = self.trends.rules.contributions(recent, np.maximum(lists.items, 0), now=ts)
+                answer.records = self.auditor.describe(
+                    request.batch, request.answered, request.audited, candidates, lists, first=part.start, live=live,
+                    state=state, rung=rung, rules=self.rules_of(live), recent=recent, seen=seen, ts=ts,
+                    allowed=request.allowed, category=category, parts=parts, notes=notes,
+                    classes=self._popularity() if self.settings.filters.calibration > 0 else None,
+                )  # fmt: skip
             cold = int(trending[part].sum())
             answer.rungs = {"trending": cold}
             answer.rungs[rung] = answer.rungs.get(rung, 0) + len(request.answered) - cold
@@ -280,6 +301,29 @@ class Answering:
         recent, seen: item indices [n, any], EMPTY-padded. allowed: bool [groups, items]; group: of each row, [n].
         """
         candidates = self.candidates(rung, live, state, recent, seen, ts)
+        return self._listed(
+            candidates,
+            live if state is not None else None,
+            recent=recent,
+            seen=seen,
+            ts=ts,
+            allowed=allowed,
+            group=group,
+            category=category,
+        )
+
+    def _listed(
+        self,
+        candidates: Candidates,
+        live: LiveModel | None,
+        *,
+        recent: NDArray[np.int64],
+        seen: NDArray[np.int64],
+        ts: NDArray[np.float64],
+        allowed: NDArray[np.bool_],
+        group: NDArray[np.int64],
+        category: NDArray[np.int32],
+    ) -> tuple[Blended, NDArray[np.int64]]:
         lists = compose(
             candidates, self.rules_of(live), seen=seen, allowed=allowed, group=group, category=category,
             order=self._order(live, category, seen if seen.shape[1] else recent),
@@ -318,7 +362,8 @@ class Answering:
         """What ordered lists need; None where lists are in the order of their scores."""
         filters = self.settings.filters
         if filters.calibration > 0:
-            return Order(classes=self._popularity(), history=history)
+            classes = self._popularity()
+            return Order(classes=classes, history=history) if len(classes) else None
         if filters.diversity > 0:
             by_model = live is not None and not (category >= 0).any()
             return Order(vectors=live.vectors() if by_model and live is not None else None)
@@ -329,6 +374,9 @@ class Answering:
         if now >= self._classes_until or not len(self._classes):
             self._classes = popularity_classes(trending.counts().astype(np.float64))
             self._classes_until = now + CLASSES_AGE_S
+        more = len(self.items) - len(self._classes)
+        if more > 0 and len(self._classes):  # what nobody took yet is of the least popular
+            self._classes = np.concatenate([self._classes, np.full(more, self._classes.max())])
         return self._classes
 
     def trending(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

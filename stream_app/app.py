@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 
 from stream_app.agents.profiles import DAY_S, profile_columns
@@ -18,6 +20,8 @@ from stream_app.asking import OnDemand
 from stream_app.batch import BatchTopic
 from stream_app.catalog import CatalogReader
 from stream_app.contract import catalog_of, dialect_of, inputs_of
+from stream_app.decision_log import replay_decision
+from stream_app.errors import UsageError
 from stream_app.inference import Inference
 from stream_app.items import ItemIndex
 from stream_app.latest import LatestLists
@@ -36,9 +40,12 @@ from stream_app.web.published import Fan, LastForecasts
 from stream_app.web.taps import Taps
 from stream_app.web.tokens import Security, security_of
 from topics.catalog import Catalog
+from tsrec_models.base import ModelError
 from tsrec_models.sequence.rules import RuleSettings
 
 __all__ = ["Application", "build"]
+
+logger = logging.getLogger(__name__)
 
 #: Events that an agent of the application takes at once: enough to spread the cost of a call, few enough that the
 #: last of them does not wait long for the first.
@@ -47,6 +54,9 @@ MICRO_BATCH = 1024
 #: Trades that an agent takes at once: nobody waits for a single trade's answer, and a batch costs the same whatever it
 #: holds. Trades by account are watched one by one, and would hold up the event loop.
 TRADES_BATCH = 4096
+
+#: Longest that the page of a decision looks for its record.
+REPLAY_S = 5.0
 
 #: Half-life of what trends: long enough that a quiet night does not empty it.
 TRENDING_HALF_LIFE_S = 3 * DAY_S
@@ -116,7 +126,7 @@ def build(settings: Settings) -> Application:
     recommender = Recommender(
         users=users, trends=trends, items=items, output=topics["recommendations"], inference=inference,
         metrics=metrics, settings=settings, catalog_ready=catalog_ready, gate=risk.alerts.gate,
-        model=model, latest=latest,
+        model=model, latest=latest, records=topics["decision-records"],
     )  # fmt: skip
     app.process(topics["clicks"])(recommender)
     app.process(topics["purchases"])(recommender)
@@ -130,6 +140,7 @@ def build(settings: Settings) -> Application:
     )  # fmt: skip
     fan = Fan(app.outbox, {catalog["forecasts"].kafka_name: forecasts.offer})
     web.taps = Taps(fan, {topic.kafka_name for topic in catalog.values() if topic.role in ("output", "errors")})
+    web.replay = _replaying(settings, catalog)
     app.boot_strategy = _Boot(app, web, security)
     return Application(app, settings, catalog, items, recommender, inference, metrics, risk, web)
 
@@ -151,6 +162,28 @@ def _catalog_service(app: Processor, topic: BatchTopic, items: ItemIndex, ready:
             super().__init__(app, topic, items, ready, **options)
 
     return Reader
+
+
+def _replaying(settings: Settings, catalog: Catalog) -> Callable[[str], Awaitable[dict[str, Any] | None]] | None:
+    """Makes a decision again from its record, for the page of a decision; None where there is no record of it, or one
+    is being looked for already: each search reads two topics."""
+    if settings.audit_share == 0:
+        return None
+    busy = asyncio.Lock()
+
+    async def replay(decision_id: str) -> dict[str, Any] | None:
+        if busy.locked():
+            return None
+        async with busy:
+            try:
+                async with asyncio.timeout(REPLAY_S):
+                    work = replay_decision(cluster_of(settings), catalog, decision_id, settings.model)
+                    return (await work).as_dict()
+            except (UsageError, ModelError, KafkaError, TimeoutError) as error:
+                logger.info("decision %s is not made again: %r", decision_id, error)
+                return None
+
+    return replay
 
 
 def _first_model(folder: Path) -> Path | None:

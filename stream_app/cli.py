@@ -21,8 +21,12 @@ COMMANDS = {
     "tail": ("tail", "Watch a topic, each record by its type in the contract."),
     "dlq": ("dlq", "Dead letters: list by reason, show, send back."),
     "worker": ("worker", "Run the stream processor, one process or several of one group."),
+    "config": ("config", "The settings as they hold, and where each came from."),
+    "doctor": ("doctor", "Examine broker, topics, consumer group, machine, model and settings; say what to do."),
     "train": ("train", "Train a recommender on your own log and write it as an artifact."),
     "model": ("model", "Models of a store: put one in, let it answer or try it beside, without a restart."),
+    "explain": ("explain", "Why these items: what each past item of a user adds."),
+    "replay-decision": ("replay_decision", "Make a decision again from its record, and say whether it is the same."),
     "evaluate": ("evaluate", "Score a model on your own file: ranking, forecast, var, anomaly, credit, fraud."),
 }
 

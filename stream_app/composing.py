@@ -94,11 +94,8 @@ def _ordered(pool: Blended, rules: Rules, category: NDArray[np.int32], order: Or
     scores = np.where(pool.items >= 0, pool.scores, -np.inf).astype(np.float32)
     real = np.maximum(known, 0)
     if rules.calibration > 0 and order.classes is not None and order.history is not None:
-        last = int(order.classes.max(initial=0))  # an item too new to have a class is of the least popular
-        classes = np.where(real < len(order.classes), order.classes[np.minimum(real, len(order.classes) - 1)], last)
-        past = [row[(row >= 0) & (row < len(order.classes))] for row in order.history]
-        wanted = class_shares(past, order.classes)
-        shown, _ = calibrate((local, scores), width, rules.calibration, classes.astype(np.int64), wanted)
+        wanted = class_shares(list(order.history), order.classes)
+        shown, _ = calibrate((local, scores), width, rules.calibration, order.classes[real], wanted)
     elif order.vectors is not None:
         shown, _ = diversify((local, scores), width, rules.diversity, vectors=order.vectors[real])
     else:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.agents.profiles import RECENT
-from stream_app.agents.trends import SLOTS
 from stream_app.answering import CANDIDATES
 from stream_app.blending import blend
+from stream_app.listing import serving_rules
 from tsrec_models.preparation.log import Log
-from tsrec_models.sequence.rules import EMPTY, RuleSettings
+from tsrec_models.sequence.rules import EMPTY
 from tsrec_models.sequence.rules_recommender import RulesRecommender
 from tsrec_models.sequence.training_holdout import Holdout
 
@@ -56,7 +56,7 @@ def choose_weight(model: Any, train: Log, holdout: Holdout, *, seed: int = 0) ->
     their order; candidates, history and blending are the stream's too. What the user took is left out of the lists if
     the holdout says so.
     """
-    rules = RulesRecommender.fit(train, _serving_rules(train)).rules
+    rules = RulesRecommender.fit(train, serving_rules(train)).rules
     holdout = holdout.sample(_USERS, seed)
     popular = np.argsort(-np.bincount(train.items, minlength=train.n_items), kind="stable")[:CANDIDATES]
     trending = popular, np.linspace(1.0, 0.5, len(popular)).astype(np.float32)
@@ -86,11 +86,6 @@ def choose_weight(model: Any, train: Log, holdout: Holdout, *, seed: int = 0) ->
         ndcg,
         {weight: float((values > 0).mean()) for weight, values in gained.items()},
     )
-
-
-def _serving_rules(log: Log) -> RuleSettings:
-    """The stream's rules; where a log has no times nothing ages."""
-    return RuleSettings(slots=SLOTS) if log.has_times else RuleSettings(slots=SLOTS, half_life_s=None)
 
 
 def _latest(histories: list[NDArray[np.int64]], width: int) -> NDArray[np.int64]:

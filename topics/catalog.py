@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from topics import decisions, events
+from topics import audit, decisions, events
 
 __all__ = ["TOPICS", "Catalog", "Topic"]
 
@@ -85,6 +85,10 @@ TOPICS: tuple[Topic, ...] = (
         summary="How often items were wanted, by window and partition of users.",
     ),
     Topic("recommendations", "user_id", decisions.Recommendation, "output", "user", summary="Items for a user, now."),
+    Topic(
+        "decision-records", "user_id", audit.DecisionRecord, "output", "user",
+        summary="What sampled recommendations were made from.",
+    ),
     Topic(
         "risk-alerts", "subject", decisions.RiskAlert, "output", retention_ms=30 * DAY_MS, summary="What needs a look."
     ),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stream_app.agents.profiles import ACTIONS, CLICK, PURCHASE, RING, remember
 from stream_app.agents.trends import ItemTrends, PartitionTrends
 from stream_app.answering import Answer, Answering, Compared, Request, Stale
+from stream_app.auditing import Audited, Auditor
 from stream_app.batch import Batch, BatchTopic
 from stream_app.gate import Gate
 from stream_app.inference import Inference, Ladder, Merged
@@ -23,6 +24,7 @@ from stream_app.settings import Settings
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table
 from stream_app.trial import Trial
+from topics.spans import Spans
 
 __all__ = ["Recommender"]
 
@@ -50,6 +52,7 @@ class Recommender:
         gate: Gate,
         model: LiveModel | None = None,
         latest: LatestLists | None = None,
+        records: BatchTopic | None = None,
     ) -> None:
         self.users = users
         self.trends = trends
@@ -67,7 +70,10 @@ class Recommender:
         #: A model tried beside the one that answers.
         self.shadow: LiveModel | None = None
         self.trial = Trial(settings.trial, metrics)
-        self._answering = Answering(trends, items, self.ladder, settings, self.trial)
+        #: Where sampled decisions are written down.
+        self.records = records
+        self.auditor = Auditor(items, settings.audit_share)
+        self._answering = Answering(trends, items, self.ladder, settings, self.trial, self.auditor)
         self._merged: Merged[Request, Answer] = Merged(inference, self._answering, MAX_MERGED)
 
     async def __call__(self, batch: Batch) -> None:
@@ -101,6 +107,8 @@ class Recommender:
             if self.latest is not None and answer.made is not None:
                 at, ts = rows[answered], events.ts[answered]
                 self.latest.keep(shard, source, users, at, batch.offsets[answered], ts, answer.made)
+            if self.records is not None and answer.records and request.audited is not None:
+                batch.send(self.records, users.take(request.audited.places), Spans.of(answer.records))
             self.metrics.decided("recommendation", answer.rungs, time.time() - batch.records.received_s)
 
     def _kinds(self, batch: Batch) -> NDArray[np.int8]:
@@ -179,8 +187,27 @@ class Recommender:
         request.allowed = self.items.available(float(batch.columns.ts[answered].max()))
         request.category = self.items.category_codes()
         request.notes = self._withheld(batch, answered)
+        if self.auditor.on and self.records is not None:
+            request.audited = self._audited(request, shard)
         if self.shadow is not None:
             request.compared = self._compared(self.shadow, request, shard)
+
+    def _audited(self, request: Request, shard: Shard) -> Audited | None:
+        """The decisions of a batch that are written down, with the users' histories up to each."""
+        batch, rows = request.batch, request.rows
+        places = self.auditor.drawn(batch.topic.name, batch.partition, batch.offsets[request.answered])
+        if not len(places):
+            return None
+        chosen = request.answered[places]
+        entries, lengths = RING.last(shard, rows[chosen])
+        items = request.partition.to_indices(entries["item"].astype(np.int64))
+        histories, times, whole = [], [], []
+        for i, event in enumerate(chosen.tolist()):
+            later = int((rows[event + 1 :] == rows[event]).sum())  # they stand in the ring by now
+            histories.append(items[i, later : int(lengths[i])][::-1].copy())
+            times.append(entries["ts"][i, later : int(lengths[i])][::-1].astype(np.float64))
+            whole.append(int(lengths[i]) < RING.n)
+        return Audited(places, histories, times, whole)
 
     def _compared(self, shadow: LiveModel, request: Request, shard: Shard) -> Compared | None:
         """The users of a batch for whom both models are scored, with what each did."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stream_app.errors import UsageError
+
+if TYPE_CHECKING:
+    from tsrec_models.preparation.log import Log
 
 __all__ = ["command"]
 
@@ -20,7 +23,14 @@ _SEARCH_SHARE = 0.4
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--from-topic", "topics", multiple=True, metavar="TOPIC", help="clicks or purchases instead of a file; repeatable."
+)
+@click.option(
+    "--max-events", type=click.IntRange(1), default=20_000_000, show_default=True, help="Of topics, the latest so many."
+)
+@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka bootstrap servers, for topics. [TSREC_BOOTSTRAP]")
 @click.option("--model", "name", type=click.Choice(MODELS), default="lru", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the artifact to write.")
 @click.option(
@@ -47,7 +57,10 @@ _SEARCH_SHARE = 0.4
     "--columns", metavar="FIELD=COLUMN,...", default="", help="Other names, such as user_id=visitorid,ts=timestamp."
 )
 def command(
-    path: Path,
+    path: Path | None,
+    topics: tuple[str, ...],
+    max_events: int,
+    bootstrap: str | None,
     name: str,
     out: Path,
     max_minutes: float,
@@ -62,24 +75,28 @@ def command(
     wandb: Path | None,
     columns: str,
 ) -> None:
-    """Train a model on the events of FILE and write it to a folder.
+    """Train a model on the events of FILE, or of topics to their present ends, and write it to a folder.
+
+    \b
+    tsrec train clicks.csv --out FOLDER
+    tsrec train --from-topic clicks --from-topic purchases --out FOLDER
 
     FILE is CSV, TSV, Parquet or JSONL with the columns user_id, item_id and, if known, ts. Each user's last event is
     the test, the one before it validation. The last line printed is one JSON object.
     """
     from stream_app.weighing import Weighed, choose_weight
     from tsrec_models.artifacts import load_model_class, save_artifact
-    from tsrec_models.preparation.reading import read_log
     from tsrec_models.sequence.hparams import search_settings
     from tsrec_models.sequence.training import fit, log_hash
     from tsrec_models.sequence.training_holdout import leave_last_out, validate
     from tsrec_models.sequence.training_settings import Settings
 
     started = time.monotonic()
-    names = _columns(columns)
-    log = read_log(path, user=names["user_id"], item=names["item_id"], ts=names["ts"]).log
+    log = _log(path, topics, max_events, bootstrap, columns)
     if not (log.lengths >= 3).any():
-        raise UsageError(f"{path}: no user has three events; there is nothing to learn from and to test on")
+        raise UsageError(
+            f"{path or ', '.join(topics)}: no user has three events; there is nothing to learn from and to test on"
+        )
     model_class = load_model_class(name)
     train, held_out = leave_last_out(log, exclude_seen=exclude_seen) if test else (log, None)
     settings = _settings(changes, Settings.for_log(train))
@@ -124,6 +141,28 @@ def command(
     result: dict[str, Any] = {"model": name, "version": manifest.version, "artifact": str(out)}
     result |= {"users": log.n_users, "items": log.n_items, "events": len(log)}
     click.echo(json.dumps(result | metrics | {"train_s": round(time.monotonic() - started, 1), "seed": seed}))
+
+
+def _log(path: Path | None, topics: tuple[str, ...], max_events: int, bootstrap: str | None, columns: str) -> Log:
+    """The events of a file or of topics."""
+    if (path is None) == (not topics):
+        raise UsageError("what to learn from? either a FILE or --from-topic")
+    if path is not None:
+        from tsrec_models.preparation.reading import read_log
+
+        names = _columns(columns)
+        return read_log(path, user=names["user_id"], item=names["item_id"], ts=names["ts"]).log
+    from stream_app.commands._common import catalog_of, run, settings_for
+    from stream_app.security import cluster_of
+    from stream_app.topic_log import read_topics
+
+    settings = settings_for(bootstrap)
+    cluster = cluster_of(settings)
+    read = run(cluster, read_topics(cluster, settings, catalog_of(settings), topics, max_events))
+    for n, what in ((read.bad, "do not fit the contract"), (read.older, f"are older than the {max_events:,} latest")):
+        if n:
+            click.echo(f"{n:,} records {what}", err=True)
+    return read.log
 
 
 def _columns(text: str) -> dict[str, str]:

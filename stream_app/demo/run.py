@@ -108,6 +108,8 @@ def _start_worker(settings: Settings, folder: Path) -> subprocess.Popen[bytes]:
         TSREC_MARKET__BAR_S="2",
         # One machine plays broker, worker, shop and market.
         TSREC_LADDER__BUDGET_MS="200",
+        # Every decision can be made again: tsrec replay-decision ID.
+        TSREC_AUDIT_SHARE="1.0",
     )
     arguments = [
         f"--bootstrap={settings.bootstrap}", "--group=demo", f"--web-port={settings.web_port}", "--log-level=WARNING",

@@ -212,7 +212,7 @@ async def test_an_item_is_recommended_by_its_features_before_anybody_took_it(mak
     live = app.recommender.model
     assert live is not None
     assert live.content is not None
-    assert live.content.explained > 0.3
+    assert live.content.explained > 0.2
     events = [Click("t", f"teapot-{i}", 1e5 + i) for i in range(6)]
     answer = (await send(app, events, 0))[-1]
     shown = [item.item_id for item in answer.items]
