@@ -2,7 +2,11 @@
 
 A letter stays in its topic when it is sent back. A marker in the same topic, a record with the header `dlq.requeued`
 and the positions as its value, says which have been; so a second requeue does not send them again, and nobody needs
-another store.
+another store. A record that is sent back carries in the header `dlq.attempts` how often it was; if it fails again, its
+new letter has the header too, and after MAX_ATTEMPTS it stays: nothing goes round for ever.
+
+For the command line and the live page alike: `letters` reads, `Filter` chooses, `summary` groups, `explanation` says
+what the contract thinks of a letter today, `requeue` sends back. All are coroutines or pure; none prints.
 """
 
 from __future__ import annotations
@@ -10,14 +14,17 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
 
+from stream_app.broker_kind import kind_of
+from stream_app.errors import TsrecError
 from stream_app.reading import open_topic, partition_counts, scan
 from stream_app.security import Cluster
 from stream_app.transport.partitioning import partition_of
@@ -26,10 +33,19 @@ from topics.catalog import Catalog
 from topics.dialect import Dialect
 from topics.errors import Header, Origin, RecordError, parse_error_headers
 
-__all__ = ["Filter", "Letter", "Requeued", "explanation", "letters", "requeue", "summary"]
+__all__ = [
+    "ATTEMPTS", "MARKER", "MAX_ATTEMPTS", "Filter", "Letter", "RequeueOvertaken", "Requeued", "explanation", "letters",
+    "requeue", "summary",
+]  # fmt: skip
 
 #: Header of a marker: its value is a JSON list of `partition:offset` of letters that were sent back.
 MARKER = "dlq.requeued"
+
+#: Header of a record that was sent back: how often.
+ATTEMPTS = "dlq.attempts"
+
+#: A record that failed so often after being sent back needs a person, not another try.
+MAX_ATTEMPTS = 3
 
 #: Letters sent back and marked together.
 REQUEUE_BATCH = 500
@@ -53,19 +69,35 @@ class Letter:
         """`partition:offset` in the topic of dead letters."""
         return f"{self.partition}:{self.offset}"
 
+    @property
+    def attempts(self) -> int:
+        """How often its record had been sent back before it failed this time."""
+        text = dict(self.headers).get(ATTEMPTS, b"0")
+        return int(text) if text.isdigit() else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters are meant; an empty field means any. `message` is a part of the message."""
+    """Which letters are meant; an empty field means any. `message` is a part of the message.
+
+    since_s, until_s: when the letter was written, seconds since the epoch; until_s itself is outside.
+    """
 
     reason: str = ""
     stage: str = ""
     topic: str = ""
     message: str = ""
     position: str = ""
+    since_s: float | None = None
+    until_s: float | None = None
 
     def matches(self, letter: Letter) -> bool:
         """Whether the letter is meant."""
+        written_s = letter.timestamp_ms / 1000
+        if (self.since_s is not None and written_s < self.since_s) or (
+            self.until_s is not None and written_s >= self.until_s
+        ):
+            return False
         if self.position:
             return letter.position == self.position
         origin = letter.origin
@@ -81,11 +113,16 @@ class Filter:
 
 @dataclass(slots=True)
 class Requeued:
-    """What a requeue did: letters sent, those sent before, and those whose topic is unknown or gone."""
+    """What a requeue did: letters sent, sent before, without a topic to go to, and sent back too often."""
 
     sent: int = 0
     already: int = 0
     homeless: int = 0
+    exhausted: int = 0
+
+
+class RequeueOvertaken(TsrecError):
+    """Another requeue of the same topic has begun since."""
 
 
 async def letters(cluster: Cluster | str, topic: str) -> list[Letter]:
@@ -122,6 +159,7 @@ def summary(found: Iterable[Letter]) -> list[dict[str, Any]]:
             "message": shape,
             "letters": len(group),
             "requeued": sum(letter.requeued for letter in group),
+            "attempts": max(letter.attempts for letter in group),
             "first": group[0].timestamp_ms / 1000,
             "last": group[-1].timestamp_ms / 1000,
             "example": group[-1].position,
@@ -147,41 +185,77 @@ async def requeue(
     *,
     rate: float = 0.0,
     again: bool = False,
+    max_attempts: int = MAX_ATTEMPTS,
     sent: Callable[[int], None] = lambda count: None,
 ) -> Requeued:
     """Send letters back to the topics they came from, keyed as they were, and mark them in `topic`.
 
-    rate: letters a second, 0 for as fast as it goes; again: also those sent back before; sent: told how many more went.
-    A crash in between sends at most REQUEUE_BATCH letters a second time.
+    rate: letters a second, 0 for as fast as it goes; again: also those sent back before; max_attempts: letters whose
+    record was sent back so often already stay; sent: told how many more went.
+
+    Where the broker has transactions, letters and their marks are written in one, and what another requeue has marked
+    since `chosen` was read is left out: no letter goes twice, whatever crashes. Else a crash in between sends at most
+    REQUEUE_BATCH letters a second time.
+
+    Raises:
+        RequeueOvertaken: another requeue of this topic has begun; it goes on with what is left.
     """
     done = Requeued()
+    cluster = Cluster.of(cluster)
     partitions = await partition_counts(cluster)
-    producer = AIOKafkaProducer(**Cluster.of(cluster).options(), linger_ms=5, enable_idempotence=False, acks="all")
+    transactional = (await kind_of(cluster)).transactions
+    options: dict[str, Any] = (
+        {"transactional_id": f"tsrec-dlq-{topic}"} if transactional else {"enable_idempotence": False}
+    )
+    producer = AIOKafkaProducer(**cluster.options(), linger_ms=5, acks="all", **options)
     try:
         await producer.start()
+        # From here on an older requeue is fenced: what it has marked is all that it ever will.
+        marked = {letter.position for letter in await letters(cluster, topic) if letter.requeued}
         started = time.monotonic()
-        batch: list[Letter] = []
-        for letter in chosen:
-            if letter.requeued and not again:
-                done.already += 1
-            elif letter.origin is None or letter.origin.topic not in partitions:
-                done.homeless += 1
-            else:
-                batch.append(letter)
-                if len(batch) >= (min(REQUEUE_BATCH, max(1, int(rate / 10))) if rate else REQUEUE_BATCH):
-                    await _send_back(producer, topic, batch, partitions)
-                    done.sent += len(batch)
-                    sent(len(batch))
-                    batch = []
-                    if rate:
-                        await asyncio.sleep(max(0.0, started + done.sent / rate - time.monotonic()))
-        if batch:
-            await _send_back(producer, topic, batch, partitions)
+        for batch in _batches(chosen, partitions, marked, rate, again, max_attempts, done):
+            async with producer.transaction() if transactional else nullcontext():
+                await _send_back(producer, topic, batch, partitions)
             done.sent += len(batch)
             sent(len(batch))
+            if rate:
+                await asyncio.sleep(max(0.0, started + done.sent / rate - time.monotonic()))
+    except ProducerFenced as error:
+        raise RequeueOvertaken(
+            f"another requeue of {topic} has begun after this one had sent {done.sent:,} letters: let it end. No "
+            "letter was sent twice"
+        ) from error
     finally:
         await producer.stop()
     return done
+
+
+def _batches(
+    chosen: Iterable[Letter],
+    partitions: dict[str, int],
+    marked: set[str],
+    rate: float,
+    again: bool,
+    max_attempts: int,
+    done: Requeued,
+) -> Iterator[list[Letter]]:
+    """Letters that may go, a few at a time; the others are counted in `done`."""
+    size = min(REQUEUE_BATCH, max(1, int(rate / 10))) if rate else REQUEUE_BATCH
+    batch: list[Letter] = []
+    for letter in chosen:
+        if (letter.requeued or letter.position in marked) and not again:
+            done.already += 1
+        elif letter.origin is None or letter.origin.topic not in partitions:
+            done.homeless += 1
+        elif letter.attempts >= max_attempts:
+            done.exhausted += 1
+        else:
+            batch.append(letter)
+            if len(batch) >= size:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
 
 
 async def _send_back(producer: AIOKafkaProducer, topic: str, batch: list[Letter], partitions: dict[str, int]) -> None:
@@ -191,10 +265,10 @@ async def _send_back(producer: AIOKafkaProducer, topic: str, batch: list[Letter]
         assert letter.origin is not None
         count = partitions[letter.origin.topic]
         home = partition_of(letter.key, count) if letter.key is not None else letter.origin.partition % count
+        headers = [(name, value) for name, value in letter.headers if name != ATTEMPTS]
+        headers.append((ATTEMPTS, b"%d" % (letter.attempts + 1)))
         acks.append(
-            await producer.send(
-                letter.origin.topic, letter.value, key=letter.key, partition=home, headers=letter.headers
-            )
+            await producer.send(letter.origin.topic, letter.value, key=letter.key, partition=home, headers=headers)
         )
     await asyncio.gather(*acks)
     marks = msgspec.json.encode([letter.position for letter in batch])

@@ -6,6 +6,7 @@ or passwords. What is wrong with them is found when it is made (files), or by `d
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,9 +200,37 @@ async def _diagnose_one(cluster: Cluster, host: str, port: int) -> TsrecError | 
         if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError):
             return BrokerUnavailable(f"{at} cannot be reached ({getattr(error, 'strerror', error)}): see --bootstrap")
         # The other side hung up during the first words; one that is just starting does so too.
+        if cluster.tls is not None and await _speaks(host, port, None):
+            return BrokerRefused(
+                f"the broker at {at} does not speak TLS on that port: use its TLS port, or leave out TSREC_BROKER__TLS"
+            )
+        if cluster.tls is None and await _speaks(host, port, _trusting()):
+            return BrokerRefused(f"the broker at {at} speaks TLS on that port: set TSREC_BROKER__TLS=true")
         return BrokerUnavailable(f"{at} closes the connection at once: {_client_side(cluster)}")
     conn.close()
     return None
+
+
+def _trusting() -> ssl.SSLContext:
+    """For finding out whether TLS is spoken; nothing is told over it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _speaks(host: str, port: int, tls: ssl.SSLContext | None) -> bool:
+    """Whether Kafka's first question (ApiVersions 0) is answered this way."""
+    try:
+        async with asyncio.timeout(DIAGNOSE_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+            try:
+                writer.write(b"\0\0\0\x0a" + b"\0\x12\0\0" + b"\0\0\0\x01" + b"\xff\xff")
+                return (await reader.readexactly(8))[4:] == b"\0\0\0\x01"
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
 
 
 def _client_side(cluster: Cluster) -> str:

@@ -17,8 +17,8 @@ _HEAD = """# Settings
 Every setting is an environment variable, or a line of `.env`, or a key of `tsrec.toml` (lower case, without the
 prefix; a nested setting is a table). Options of a command win over the environment, that over `.env`, that over
 `tsrec.toml` (or the file that TSREC_CONFIG names). A value that cannot work is refused at start, with the name of the
-setting and what it may be, and so is a key of `.env` or `tsrec.toml` that is no setting. `tsrec config show` prints what
-holds and where each value came from.
+setting and what it may be, and so is a key of `.env` or `tsrec.toml` that is no setting. `tsrec config show` prints
+what holds and where each value came from.
 
 This page is generated from `stream_app/settings.py`: `python -m stream_app.settings_reference > docs/settings.md`.
 

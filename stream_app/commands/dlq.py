@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +21,7 @@ from stream_app.commands._common import (
     run,
     settings_for,
 )
-from stream_app.dead_letters import Filter, Letter, explanation, letters, requeue, summary
+from stream_app.dead_letters import MAX_ATTEMPTS, Filter, Letter, explanation, letters, requeue, summary
 from stream_app.settings import Settings
 from topics.catalog import Catalog
 
@@ -33,13 +35,19 @@ def command() -> None:
     \b
     tsrec dlq list
     tsrec dlq show --reason invalid --limit 3
-    tsrec dlq requeue --reason failed --topic clicks --dry-run
+    tsrec dlq requeue --reason failed --topic clicks --since 2h --dry-run
     """
 
 
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that say which letters are meant."""
     for option in (
+        click.option("--until", metavar="WHEN", help="Letters written before then."),
+        click.option(
+            "--since",
+            metavar="WHEN",
+            help="Letters written since then: 2026-01-31T14:00 (UTC), or 90s, 15m, 2h, 3d ago.",
+        ),
         click.option("--position", default="", metavar="P:O", help="One letter, by its place in the dead letters."),
         click.option("--message", default="", metavar="TEXT", help="Letters whose message has this in it."),
         click.option("--topic", default="", help="Letters that came from this topic."),
@@ -56,16 +64,44 @@ def _open(bootstrap: str | None) -> tuple[Settings, Catalog, str]:
     return settings, catalog, catalog["dead-letters"].kafka_name
 
 
-def _filter(catalog: Catalog, reason: str, stage: str, topic: str, message: str, position: str) -> Filter:
+def _filter(
+    catalog: Catalog,
+    reason: str,
+    stage: str,
+    topic: str,
+    message: str,
+    position: str,
+    since: str | None,
+    until: str | None,
+) -> Filter:
     known = catalog.get(topic)
-    return Filter(reason, stage, known.kafka_name if known else topic, message, position)
+    return Filter(
+        reason, stage, known.kafka_name if known else topic, message, position,
+        _when(since, "--since"), _when(until, "--until"),
+    )  # fmt: skip
+
+
+def _when(text: str | None, option: str) -> float | None:
+    """Seconds since the epoch of a time, or of so long ago."""
+    if text is None:
+        return None
+    ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if ago is not None:
+        return time.time() - float(ago[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is neither a time such as 2026-01-31T14:00 nor one such as 15m ago", param_hint=option
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @command.command("list")
 @bootstrap_option
 @filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a group.")
-def list_(bootstrap: str | None, as_json: bool, **given: str) -> None:
+def list_(bootstrap: str | None, as_json: bool, **given: Any) -> None:
     """How many letters there are for each reason, stage, topic and kind of message."""
     settings, catalog, name = _open(bootstrap)
     cluster = cluster_of(settings)
@@ -82,12 +118,12 @@ def list_(bootstrap: str | None, as_json: bool, **given: str) -> None:
     table = [
         (
             row["reason"], row["stage"], row["topic"], f"{row['letters']:,}", f"{row['requeued']:,}",
-            _time(row["last"]), row["example"], row["message"],
+            str(row["attempts"]), _time(row["last"]), row["example"], row["message"],
         )
         for row in rows
     ]  # fmt: skip
-    header = ("reason", "stage", "topic", "letters", "requeued", "last", "example", "message")
-    echo_table(header, table, right=(3, 4))
+    header = ("reason", "stage", "topic", "letters", "requeued", "attempts", "last", "example", "message")
+    echo_table(header, table, right=(3, 4, 5))
     click.echo(f"{len(found):,} letters; one of them: tsrec dlq show --position {rows[0]['example']}")
 
 
@@ -96,7 +132,7 @@ def list_(bootstrap: str | None, as_json: bool, **given: str) -> None:
 @filters
 @click.option("--limit", "-n", type=click.IntRange(1), default=10, show_default=True, help="The latest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a letter.")
-def show(bootstrap: str | None, limit: int, as_json: bool, **given: str) -> None:
+def show(bootstrap: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """Each letter with its record beside what was wrong, and what the contract says of it today."""
     settings, catalog, name = _open(bootstrap)
     cluster = cluster_of(settings)
@@ -126,6 +162,7 @@ def _as_dict(letter: Letter, now: str) -> dict[str, Any]:
         "source": f"{origin.topic}:{origin.partition}:{origin.offset}" if origin else None,
         "contract_today": now or "accepted",
         "requeued": letter.requeued,
+        "attempts": letter.attempts,
     }
 
 
@@ -141,6 +178,8 @@ def _print(letter: Letter, now: str) -> None:
     if origin:
         click.echo(f"  from     {origin.topic}:{origin.partition}:{origin.offset}, failed at {origin.stage}")
         click.echo(f"  reason   {click.style(origin.reason, fg='red')}: {said}")
+    if letter.attempts:
+        click.echo(f"  tried    sent back {letter.attempts} times before, and failed again")
     click.echo(f"  today    {now or click.style('the contract accepts it', fg='green')}")
     click.echo(f"  key      {'–' if letter.key is None else letter.key.decode('utf-8', 'backslashreplace')}")
     field = said.rpartition("`$.")[2].rstrip("`") if "`$." in said else ""
@@ -174,6 +213,10 @@ def _time(seconds: float) -> str:
 )
 @click.option("--limit", "-n", type=click.IntRange(1), help="The oldest so many of those that match.")
 @click.option("--again", is_flag=True, help="Also those that were sent back before.")
+@click.option(
+    "--max-attempts", type=click.IntRange(1), default=MAX_ATTEMPTS, show_default=True,
+    help="Leave letters whose record was sent back so often and failed each time.",
+)  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Send all; without it a filter is needed.")
 def requeue_(
     bootstrap: str | None,
@@ -181,21 +224,26 @@ def requeue_(
     rate: float | None,
     limit: int | None,
     again: bool,
+    max_attempts: int,
     everything: bool,
-    **given: str,
+    **given: Any,
 ) -> None:
     """Send letters back to the topics they came from, with their key, bytes and own headers.
 
-    They stay in the dead letters, marked, so that a second requeue does not send them again. Mend the cause first: what
-    is still wrong comes back as a new letter.
+    They stay in the dead letters, marked in the same transaction, so that none is sent twice. Mend the cause first:
+    what is still wrong comes back as a new letter, which says how often it was tried.
     """
     if not everything and not any(given.values()):
-        raise click.UsageError("say which letters (--reason, --topic, --stage, --message, --position), or --all")
+        raise click.UsageError(
+            "say which letters (--reason, --topic, --stage, --message, --position, --since, --until), or --all"
+        )
     settings, catalog, name = _open(bootstrap)
     cluster = cluster_of(settings)
     wanted = _filter(catalog, **given)
     found = [letter for letter in run(cluster, letters(cluster, name)) if wanted.matches(letter)]
-    chosen = [letter for letter in found if again or not letter.requeued][:limit]
+    chosen = [letter for letter in found if again or not letter.requeued]
+    tired = sum(letter.attempts >= max_attempts for letter in chosen)
+    chosen = [letter for letter in chosen if letter.attempts < max_attempts][:limit]
     if dry_run:
         counts: dict[str, int] = {}
         for letter in chosen:
@@ -203,7 +251,9 @@ def requeue_(
             counts[home] = counts.get(home, 0) + 1
         for home, count in counts.items():
             click.echo(f"would send {count:,} letters to {home}")
-        click.echo(f"{len(found) - len(chosen):,} of {len(found):,} that match were sent before or are over the limit")
+        left = len(found) - len(chosen) - tired
+        click.echo(f"{left:,} of {len(found):,} that match were sent before or are over the limit")
+        _echo_tired(tired, max_attempts)
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -219,11 +269,21 @@ def requeue_(
                 chosen,
                 rate=rate or 0.0,
                 again=again,
+                max_attempts=max_attempts,
                 sent=lambda n: progress.advance(task, n),
             ),
         )
+    left = len(found) - len(chosen) - tired + done.already
     click.echo(
         f"sent {done.sent:,} letters back"
         + (f", {done.homeless:,} have no topic to go to" if done.homeless else "")
-        + (f", {len(found) - len(chosen):,} were sent before or are over the limit" if len(found) > len(chosen) else "")
+        + (f", {left:,} were sent before or are over the limit" if left else "")
     )
+    _echo_tired(tired, max_attempts)
+
+
+def _echo_tired(tired: int, max_attempts: int) -> None:
+    if tired:
+        click.echo(
+            f"{tired:,} failed {max_attempts} times or more after being sent back: `tsrec dlq show`, then mend them"
+        )

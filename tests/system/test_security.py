@@ -132,7 +132,9 @@ def test_a_certificate_for_another_host_is_told(secure: SecureKafka, tmp_path: P
 
 def test_speaking_the_wrong_protocol_is_told(secure: SecureKafka, tmp_path: Path) -> None:
     plaintext = {"TSREC_BOOTSTRAP": f"127.0.0.1:{secure.ports['SASL_SSL']}"}
-    assert "TSREC_BROKER__TLS=true" in one_line(tsrec(tmp_path, "topics", "list", code=3, **plaintext))
+    assert "speaks TLS on that port: set TSREC_BROKER__TLS=true" in one_line(
+        tsrec(tmp_path, "topics", "list", code=3, **plaintext)
+    )
     tls = secure.environment("SASL_SSL", "PLAIN") | {"TSREC_BOOTSTRAP": secure.bootstrap}
     assert "does not speak TLS on that port" in one_line(tsrec(tmp_path, "topics", "list", code=3, **tls))
     mechanism = secure.environment("SASL_PLAINTEXT", "SCRAM-SHA-512")
@@ -159,4 +161,9 @@ def test_files_that_are_no_certificates_are_told_before_anything_is_opened(tmp_p
     # With the right password the files are fine, and it is the broker that is missing.
     fine = {"TSREC_BROKER__TLS_CERT": str(locked), "TSREC_BROKER__TLS_KEY_PASSWORD": "right"}
     tsrec(tmp_path, "topics", "list", code=3, **base, **fine)
-    assert json.loads(tsrec(tmp_path, "config", "show", "--json", **base, **fine).stdout)
+    shown = tsrec(tmp_path, "config", "show", "broker", "--json", **base, **fine).stdout.splitlines()
+    assert {"(hidden)"} == {
+        row["value"]
+        for row in map(json.loads, shown)
+        if row["variable"].endswith("_PASSWORD") and row["source"] != "default"
+    }

@@ -58,7 +58,10 @@ class _Asked:
     async def letters(self, request: web.Request) -> web.Response:
         """Dead letters by reason, and the latest of those that the query names."""
         query = request.query
-        wanted = Filter(**{name: query.get(name, "") for name in ("reason", "stage", "topic", "message", "position")})
+        reason, stage, topic, message, position = (
+            query.get(name, "") for name in ("reason", "stage", "topic", "message", "position")
+        )
+        wanted = Filter(reason, stage, topic, message, position)
         try:
             return _json(await self._letters.show(wanted))
         except (KafkaError, TsrecError, OSError) as error:
