@@ -82,6 +82,7 @@ class Metrics:
         self.interval_coverage = Gauge(
             "tsrec_interval_coverage", "Share of the latest values that their interval held.", ["series"], registry=r
         )
+        self.intervals = Counter("tsrec_intervals", "Values that there was an interval for.", ["series"], registry=r)
         self.interval_level = Gauge(
             "tsrec_interval_level", "Share of values that intervals are meant to hold.", ["series"], registry=r
         )

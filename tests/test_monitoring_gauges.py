@@ -6,11 +6,14 @@ import time
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from faust.types import TP
 from prometheus_client import generate_latest
 
+from stream_app.agents.watched_models import Coverage
 from stream_app.app import Application, build
+from stream_app.metrics import Metrics
 from stream_app.settings import Settings
 from stream_app.web.gauges import IDLE_S, STALLED_EVENTS, Gauges, Stalls
 
@@ -105,3 +108,12 @@ def test_the_process_is_among_the_metrics_and_creation_times_are_not(application
     text = generate_latest(application.metrics.registry).decode()
     assert "process_resident_memory_bytes" in text
     assert "_created" not in text.replace("tsrec_model_created_timestamp", "")
+
+
+def test_a_coverage_says_of_how_many_intervals_it_is() -> None:
+    metrics = Metrics()
+    coverage = Coverage("symbol", 0.9, metrics)
+    coverage.take(np.array([1.0, 0.0, np.nan, 1.0]))
+    coverage.take(np.ones(1500))  # more than it remembers
+    assert metrics.registry.get_sample_value("tsrec_intervals_total", {"series": "symbol"}) == 1503
+    assert metrics.registry.get_sample_value("tsrec_interval_coverage", {"series": "symbol"}) == 1.0

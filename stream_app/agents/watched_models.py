@@ -34,11 +34,14 @@ class Coverage:
         self._ring = np.full(_LATEST, np.nan)
         self._next = 0
         self._gauge = metrics.interval_coverage.labels(series)
+        self._counter = metrics.intervals.labels(series)
         metrics.interval_level.labels(series).set(level)
 
     def take(self, held: NDArray[np.float64]) -> None:
         """1 where an interval held, 0 where not, NaN where there was none: [n]."""
-        held = held[np.isfinite(held)][-_LATEST:]
+        held = held[np.isfinite(held)]
+        self._counter.inc(len(held))
+        held = held[-_LATEST:]
         if not len(held):
             return
         self._ring[(self._next + np.arange(len(held))) % _LATEST] = held
