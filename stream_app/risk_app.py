@@ -19,6 +19,8 @@ from stream_app.agents.card_fraud import WATCHED_INPUTS, CardFraud, fraud_rules,
 from stream_app.agents.card_side import CardLabels, CardPayments, card_columns
 from stream_app.agents.credit import CHANNEL as CREDIT
 from stream_app.agents.credit import Credit
+from stream_app.agents.demand_counts import DemandCounts, count_columns
+from stream_app.agents.demand_forecasts import DemandForecasts, clock_columns, demand_columns
 from stream_app.agents.input_drift import InputDrift, drift_columns, drift_rule
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from stream_app.agents.market_risk import MarketRisk, bar_models, model_columns, symbol_columns, time_bars
@@ -29,7 +31,7 @@ from stream_app.batch import BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from stream_app.processor import Processor
-from stream_app.settings import CreditSettings, FraudSettings, Settings
+from stream_app.settings import CreditSettings, DemandSettings, FraudSettings, Settings
 from tsrec_models.risk import surveillance_settings as surveillance
 from tsrec_models.risk.bar_models import ES_LEVEL, LEVELS, BarModels
 from tsrec_models.risk.credit import CreditScorer
@@ -91,12 +93,13 @@ def risk_desk(
     )  # fmt: skip
     alerts.table.on_recover(alerts.rebuild)
     app.checkpoint.before_cut.append(alerts.write_back)
+    refits = Refits(settings.market.refit_processes, inference, metrics)
     market = MarketRisk(
         models=app.columnar_table("symbol-models", model_columns(models), sources=[trades]),
         symbols=app.columnar_table("symbols", symbol_columns(bars), sources=[trades]),
         forecasts=topics["forecasts"], bar_topic=bars_of_symbols, alerts=alerts, bars=bars, bar_models=models,
         watch=MarketWatch(limits), signals=signals, anomalies=anomalies,
-        refits=Refits(settings.market.refit_processes, inference, metrics), inference=inference, metrics=metrics,
+        refits=refits, inference=inference, metrics=metrics,
     )  # fmt: skip
     app.checkpoint.before_cut.append(market.watched.judge)
     app.process(trades)(market)
@@ -123,6 +126,8 @@ def risk_desk(
         credit = _credit(app, topics, settings.credit, settings.credit.model, scorer, alerts, metrics, inference)
     if fraud_model is not None and settings.fraud.model is not None:
         fraud = _fraud(app, topics, settings.fraud, settings.fraud.model, fraud_model, alerts, metrics, inference)
+    if settings.demand.enabled:
+        _demand(app, topics, settings.demand, refits, metrics)
     return RiskDesk(alerts, market, accounts, credit, portfolios, fraud)
 
 
@@ -144,6 +149,24 @@ def _portfolios(
     )  # fmt: skip
     app.process(bars)(portfolios)
     return portfolios
+
+
+def _demand(
+    app: Processor, topics: Mapping[str, BatchTopic], settings: DemandSettings, refits: Refits, metrics: Metrics
+) -> None:
+    """Demand of items: counted beside purchases, forecast by item; nothing of it is asked by recommendations."""
+    purchases, counts = topics["purchases"], topics["item-counts"]
+    retention_s = 2.0 * settings.windows * settings.window_s
+    table = app.columnar_table("demand-counts", count_columns(), sources=[purchases], retention_s=retention_s)
+    app.process(purchases)(DemandCounts(table, counts, settings))
+    columns = demand_columns(purchases.partitions, settings.windows)
+    app.process(counts)(
+        DemandForecasts(
+            demand=app.columnar_table("item-demand", columns, sources=[counts], retention_s=retention_s),
+            clock=app.columnar_table("demand-clock", clock_columns(purchases.partitions), sources=[counts]),
+            forecasts=topics["forecasts"], refits=refits, settings=settings, metrics=metrics,
+        )
+    )  # fmt: skip
 
 
 def _credit(

@@ -23,6 +23,7 @@ __all__ = [
     "AlertSettings",
     "BrokerSettings",
     "CreditSettings",
+    "DemandSettings",
     "FilterSettings",
     "FraudSettings",
     "LadderSettings",
@@ -267,6 +268,21 @@ class BrokerSettings(BaseModel):
         return self
 
 
+class DemandSettings(BaseModel):
+    """Forecasts of how often items will be bought."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = Field(True, description="Count purchases by item and window, and forecast the next window.")
+    window_s: Positive = Field(3600.0, description="Width of a window.")
+    windows: Annotated[int, Field(ge=40)] = Field(168, description="Past windows that a forecast is made from.")
+    items: Annotated[int, Field(ge=1)] = Field(
+        200, description="Items of a partition that are forecast, those bought most in the latest windows."
+    )
+    order: tuple[int, int, int] = Field((0, 1, 1), description="ARIMA order of the stabilised counts.")
+    level: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.9, description="Coverage of the intervals.")
+
+
 class Settings(BaseSettings):
     """Nested settings take a double underscore: TSREC_CLICKS__FIELDS__USER_ID=visitorid."""
 
@@ -332,6 +348,8 @@ class Settings(BaseSettings):
     trigger: TriggerSettings = Field(default_factory=TriggerSettings, description="When a recommendation is made.")
     ladder: LadderSettings = Field(default_factory=LadderSettings, description="The deadline ladder.")
     profile_retention_days: Positive = Field(30.0, description="A user's row goes after this long without an event.")
+
+    demand: DemandSettings = Field(default_factory=DemandSettings, description="How often items will be bought.")
 
     # Risk
     market: MarketRiskSettings = Field(default_factory=MarketRiskSettings, description="Bars, forecasts and alarms.")

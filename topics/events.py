@@ -144,12 +144,15 @@ class SymbolBar(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class ItemCount(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Internal: how often an item was wanted in a window, in one partition of users."""
+    """Internal: how often an item was wanted in a window, in one partition of users; or that the window is over."""
 
     item_id: Id
     ts: Annotated[Time, Meta(description="Start of the window.")]
     count: Annotated[int, Meta(ge=0)]
     origin: Annotated[int, Meta(ge=0, description="The partition that counted.")]
+    is_over: Annotated[bool, Meta(description="No item: all counts of this window and partition were sent.")] | None = (
+        None
+    )
 
 
 class AlertAction(Struct, frozen=True, omit_defaults=True):

@@ -16,14 +16,28 @@ from collections import OrderedDict
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
-from tsrec_models.risk.bar_refits import GJR_FROM, Job, Refitted, refit
+from tsrec_models.risk.bar_refits import GJR_FROM, Job, Refitted
 
-__all__ = ["Refits"]
+__all__ = ["Refits", "Solvable"]
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Solvable(Protocol[T_co]):
+    """A job whose result depends on nothing but what it holds; equal digests, equal results."""
+
+    @property
+    def digest(self) -> bytes: ...
+
+    def solve(self) -> T_co: ...
+
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +53,14 @@ class Refits:
         self._inference = inference
         self._metrics = metrics
         self._pool: ProcessPoolExecutor | None = None
-        self._futures: OrderedDict[bytes, Future[Refitted]] = OrderedDict()
+        self._futures: OrderedDict[bytes, Future[Any]] = OrderedDict()
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: Solvable[Any]) -> None:
         """Start an estimate, unless the same is under way."""
         if not self.processes or job.digest in self._futures:
             return
         try:
-            self._futures[job.digest] = self._executor().submit(refit, job)
+            self._futures[job.digest] = self._executor().submit(_solve, job)
         except BrokenProcessPool:
             self._give_up()
             return
@@ -57,17 +71,18 @@ class Refits:
         """Start a process and let it load what it needs, so that the first estimate does not wait for that."""
         self.begin(Job(0, 1e-4 * np.sin(np.arange(GJR_FROM + 1.0) ** 2), order))
 
-    async def result(self, job: Job) -> Refitted:
+    async def result(self, job: Solvable[T]) -> T:
         """What the estimate found; waits for it, or makes it anew where it was lost."""
         self.begin(job)
         future = self._futures.pop(job.digest, None)
         if future is None:
-            return await self._inference.run(refit, job)
+            return await self._inference.run(job.solve)
         try:
-            return await asyncio.wrap_future(future)
+            found: T = await asyncio.wrap_future(future)
+            return found
         except BrokenProcessPool:
             self._give_up()
-            return await self._inference.run(refit, job)
+            return await self._inference.run(job.solve)
 
     def count(self, found: Refitted) -> None:
         """Count what a symbol got."""
@@ -96,6 +111,10 @@ class Refits:
             logger.warning("a process that estimates parameters has ended; it is started anew")
         self.close()
         self._futures.clear()
+
+
+def _solve(job: Solvable[T]) -> T:
+    return job.solve()
 
 
 def _set_up() -> None:

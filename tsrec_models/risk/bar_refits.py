@@ -43,6 +43,10 @@ class Job:
         content.update(repr(self.order).encode())
         return content.digest()
 
+    def solve(self) -> Refitted:
+        """The parameters."""
+        return refit(self)
+
 
 @dataclass(frozen=True)
 class Refitted:
