@@ -1,11 +1,12 @@
 """What the live page costs the worker, and how soon it is there.
 
-    python bench/page.py throughput --bootstrap 127.0.0.1:9092 --pairs 6 [--model FOLDER] [--watch sse|chromium]
+    python bench/page.py throughput --bootstrap 127.0.0.1:9092 [--model FOLDER] [--watch sse|chromium]
     python bench/page.py paint --url http://127.0.0.1:6066/ --runs 10
 
-throughput: the whole job (bench/whole_job.py) by one worker, in pairs: once alone, once with the page open and /metrics
-scraped every second; which comes first alternates. `sse` reads the page's stream as a browser on another machine does;
-`chromium` is a browser on this one, whose drawing takes the same cores. The last line has the median of the ratios.
+throughput: the whole job (bench/whole_job.py) by one worker with a backlog. In every other window of some seconds the
+page is open and /metrics is scraped every second; neighbours are compared, so what else the machine does hits both.
+`sse` reads the page's stream as a browser on another machine does; `chromium` is a browser on this one, whose drawing
+takes the same cores. The last line has the medians of the ratios, of events a second and of CPU time an event.
 paint: first contentful paint in Chromium with nothing in its cache, and how long frames of the page take to draw.
 JSON lines.
 """
@@ -34,34 +35,41 @@ from whole_job import Producer, clicks, make_topics, start_worker
 from stream_app.embedded import free_port
 from topics.catalog import Catalog
 
-#: The worker's first and last part is not measured: it starts, and it runs out of input.
-FROM, TO = 0.15, 0.9
-
 #: Without these Chromium runs in this container; the page is drawn as ever.
 CHROMIUM = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
 
 
 class Watcher:
-    """What watches a worker: counts what it gets."""
+    """What watches a worker, by turns: a reader of the page's stream or a browser, and a scraper; and what it got."""
 
     def __init__(self, url: str, kind: str) -> None:
         self.url = url
         self.kind = kind
-        self.seen = {"bytes": 0, "frames": 0, "scrapes": 0}
+        self.on = asyncio.Event()
+        self.seen = {"frames": 0, "bytes": 0, "scrapes": 0}
+        self._page: Any = None
+
+    async def switch(self, on: bool) -> None:
+        """Watch, or do not."""
+        if on != self.on.is_set():
+            (self.on.set if on else self.on.clear)()
+            if self._page is not None:
+                await self._page.locator("#pause").click()
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self._scrape())]
+    async def ready(self) -> AsyncIterator[None]:
+        """Not watching yet."""
         async with contextlib.AsyncExitStack() as stack:
+            tasks = [asyncio.create_task(self._scrape())]
             if self.kind == "chromium":
                 from playwright.async_api import async_playwright
 
                 started = await stack.enter_async_context(async_playwright())
                 browser = await started.chromium.launch(**CHROMIUM)
                 stack.push_async_callback(browser.close)
-                page = await browser.new_page(viewport={"width": 1440, "height": 900})
-                page.on("framenavigated", lambda _: None)
-                tasks.append(asyncio.create_task(self._open(page)))
+                self._page = await browser.new_page(viewport={"width": 1440, "height": 900})
+                await self._page.goto(self.url + "/")
+                await self._page.locator("#pause").click()
             else:
                 tasks.append(asyncio.create_task(self._read()))
             try:
@@ -71,41 +79,33 @@ class Watcher:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _open(self, page: Any) -> None:
-        while True:
-            with contextlib.suppress(Exception):  # the worker does not listen yet
-                await page.goto(self.url + "/")
-                break
-            await asyncio.sleep(0.3)
-        while True:
-            await asyncio.sleep(1.0)
-            self.seen["frames"] = await page.evaluate("document.querySelectorAll('#feed > li').length")
-
     async def _read(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
             while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{self.url}/live/events") as response:
-                        async for chunk in response.content.iter_any():
+                await self.on.wait()
+                async with session.get(f"{self.url}/live/events") as response:
+                    while self.on.is_set():
+                        with contextlib.suppress(TimeoutError):
+                            chunk = await asyncio.wait_for(response.content.readany(), 0.5)
                             self.seen["bytes"] += len(chunk)
                             self.seen["frames"] += chunk.count(b"event: ")
-                await asyncio.sleep(0.2)
 
     async def _scrape(self) -> None:
         async with aiohttp.ClientSession() as session:
             while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{self.url}/metrics") as response:
-                        await response.read()
-                        self.seen["scrapes"] += response.status == 200
+                await self.on.wait()
+                async with session.get(f"{self.url}/metrics") as response:
+                    await response.read()
+                    self.seen["scrapes"] += response.status == 200
                 await asyncio.sleep(1.0)
 
 
-async def one_run(args: argparse.Namespace, watch: str | None) -> dict[str, Any]:
-    """One worker from start to the end of its input."""
+async def throughput(args: argparse.Namespace) -> None:
+    """One worker with much to do, watched in every other window; the medians of the ratios of neighbours."""
     prefix = f"page-{uuid.uuid4().hex[:6]}-"
     catalog = Catalog(prefix)
     await make_topics(args.bootstrap, catalog)
+    await asyncio.sleep(2.0)  # leaders are chosen
     producer = AIOKafkaProducer(bootstrap_servers=args.bootstrap)
     await producer.start()
     begin = time.time() - args.events * 0.002
@@ -115,52 +115,51 @@ async def one_run(args: argparse.Namespace, watch: str | None) -> dict[str, Any]
     await producer.stop()
     args.web_port = free_port()
     worker = start_worker(args, prefix, 3_600_000.0)
-    process = psutil.Process(worker.pid)
     consumer = AIOKafkaConsumer(bootstrap_servers=args.bootstrap)
     await consumer.start()
     tps = [TopicPartition(catalog["recommendations"].kafka_name, p) for p in range(4)]
-    marks: dict[float, tuple[float, int, float]] = {}
-    watcher = Watcher(f"http://127.0.0.1:{args.web_port}", watch or "")
-    async with contextlib.AsyncExitStack() as stack:
-        if watch:
-            await stack.enter_async_context(watcher.watching())
-        began, done = time.time(), 0
-        while done < TO * args.events and time.time() - began < args.limit and worker.poll() is None:
-            await asyncio.sleep(0.05)
-            done = sum((await consumer.end_offsets(tps)).values())
-            for share in (FROM, TO):
-                if done >= share * args.events and share not in marks:
-                    cpu = process.cpu_times()
-                    marks[share] = (time.time(), done, cpu.user + cpu.system)
-    worker.send_signal(signal.SIGTERM)
-    worker.wait(30)
-    await consumer.stop()
-    if len(marks) < 2:
-        raise SystemExit(f"the worker did {done} of {args.events} events within {args.limit:g} s: raise --limit")
-    (t0, n0, c0), (t1, n1, c1) = marks[FROM], marks[TO]
-    return {
-        "watch": watch, "per_s": round((n1 - n0) / (t1 - t0)),
-        "cpu_s_per_million": round((c1 - c0) / (n1 - n0) * 1e6, 2), "seconds": round(t1 - t0, 1),
-        **(watcher.seen if watch else {}),
-    }  # fmt: skip
+    process = psutil.Process(worker.pid)
 
+    async def now() -> tuple[float, int, float]:
+        done = sum((await consumer.end_offsets(tps)).values())
+        cpu = process.cpu_times()
+        return time.monotonic(), done, cpu.user + cpu.system
 
-async def throughput(args: argparse.Namespace) -> None:
-    """Pairs, and the medians of their ratios."""
-    ratios, cpu = [], []
-    for pair in range(args.pairs):
-        order = [None, args.watch] if pair % 2 == 0 else [args.watch, None]
-        runs = {}
-        for watch in order:
-            runs[watch] = await one_run(args, watch)
-            print(json.dumps({"bench": "page", "pair": pair, **runs[watch]}), flush=True)
-        ratios.append(runs[args.watch]["per_s"] / runs[None]["per_s"])
-        cpu.append(runs[args.watch]["cpu_s_per_million"] / runs[None]["cpu_s_per_million"])
+    try:
+        deadline = time.monotonic() + args.limit
+        while (await now())[1] < args.skip * args.events:
+            if worker.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the worker did not come to work: see its log, or raise --limit")
+            await asyncio.sleep(0.2)
+        windows: list[tuple[bool, float, float]] = []
+        watcher = Watcher(f"http://127.0.0.1:{args.web_port}", args.watch)
+        async with watcher.ready():
+            order = [False, True, True, False]  # so that what drifts helps neither
+            while (await now())[1] < 0.95 * args.events and len(windows) < 2 * args.pairs:
+                on = order[len(windows) % 4]
+                await watcher.switch(on)
+                await asyncio.sleep(args.settle)
+                t0, n0, c0 = await now()
+                await asyncio.sleep(args.window)
+                t1, n1, c1 = await now()
+                if n1 >= args.events or n1 == n0:
+                    break
+                windows.append((on, (n1 - n0) / (t1 - t0), (c1 - c0) / (n1 - n0) * 1e6))
+                on_off = {"watched": on, "per_s": round(windows[-1][1]), "cpu_s_per_million": round(windows[-1][2], 2)}
+                print(json.dumps({"bench": "page", "window": len(windows), **on_off}), flush=True)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+        await consumer.stop()
+    pairs = [sorted(windows[i : i + 2]) for i in range(0, len(windows) - 1, 2)]  # False, not watched, is first
+    ratios = [on[1] / off[1] for off, on in pairs]
+    cpu = [on[2] / off[2] for off, on in pairs]
     print(json.dumps({
-        "bench": "page_throughput", "watch": args.watch, "pairs": args.pairs, "events": args.events,
-        "model": args.model, "ratio_p50": round(statistics.median(ratios), 4),
+        "bench": "page_throughput", "watch": args.watch, "pairs": len(pairs), "model": args.model,
+        "per_s_p50": round(statistics.median(off[1] for off, _ in pairs)),
+        "ratio_p50": round(statistics.median(ratios), 4),
         "ratios": [round(ratio, 3) for ratio in ratios], "cpu_ratio_p50": round(statistics.median(cpu), 4),
-        "load": round(os.getloadavg()[0], 1),
+        "cpu_ratios": [round(ratio, 3) for ratio in cpu], **watcher.seen, "load": round(os.getloadavg()[0], 1),
     }), flush=True)  # fmt: skip
 
 
@@ -201,13 +200,16 @@ if __name__ == "__main__":
     parser.add_argument("mode", choices=["throughput", "paint"])
     parser.add_argument("--bootstrap", default=os.environ.get("BOOTSTRAP", "127.0.0.1:9092"))
     parser.add_argument("--guarantee", default="at_least_once")
-    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--events", type=int, default=1_500_000)
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--items", type=int, default=3_800)
     parser.add_argument("--model", help="folder of an artifact; without it the rules answer")
-    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--pairs", type=int, default=30, help="at most; the backlog ends it")
+    parser.add_argument("--window", type=float, default=4.0, help="seconds of a window")
+    parser.add_argument("--settle", type=float, default=1.0, help="seconds before each, not measured")
+    parser.add_argument("--skip", type=float, default=0.05, help="share of the backlog before the first window")
     parser.add_argument("--watch", choices=["sse", "chromium"], default="sse")
-    parser.add_argument("--limit", type=float, default=300.0)
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds until the worker works")
     parser.add_argument("--url", default="http://127.0.0.1:6066/")
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--look", type=float, default=10.0, help="seconds that the page is looked at")

@@ -125,6 +125,27 @@ async def test_a_slow_browser_misses_frames_and_holds_up_nobody(serving: tuple[C
         writer.close()
 
 
+async def test_a_frame_that_cannot_be_drawn_is_told_once_and_the_next_is_drawn(
+    serving: tuple[Counting, TestServer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    counting, server = serving
+    draw, failures = counting._draw_frame, 3
+
+    async def fail_first(frame: int) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise KeyError("no such table")
+        await draw(frame)
+
+    monkeypatch.setattr(counting, "_draw_frame", fail_first)
+    reader, writer = await connect(server)
+    numbers, _ = await numbers_read(reader, 1.0)
+    writer.close()
+    assert numbers
+    assert len([record for record in caplog.records if "could not be drawn" in record.message]) == 1
+
+
 async def test_more_browsers_than_the_limit_are_told_so(
     serving: tuple[Counting, TestServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

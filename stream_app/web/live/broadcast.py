@@ -113,15 +113,19 @@ class Broadcast:
                 self._totals = (0.0, {})
                 await self._draw_worker()
                 await self._read_past()
-            frame = 0
+            frame, failed = 0, False
             while True:
                 began = time.monotonic()
                 try:
                     await self._draw_frame(frame)
                 except StreamBusy as error:
                     self._put("busy", {"since": time.time(), "why": str(error)})
-                except (TsrecError, msgspec.DecodeError) as error:
-                    logger.warning("a frame of the live page could not be drawn: %s", error)
+                except Exception:  # logged once a fault; the next frame may be drawn, and the stream is not concerned
+                    if not failed:
+                        logger.exception("a frame of the live page could not be drawn; it goes on with the next")
+                    failed = True
+                else:
+                    failed = False
                 self._drawn, drawn = asyncio.Event(), self._drawn
                 drawn.set()
                 self._watched_until = time.monotonic()
