@@ -5,8 +5,8 @@
 
 A worker with the demo's model on an Apache Kafka of its own (or --bootstrap). Requests are due at a steady rate and are
 timed from the moment they were due, so that a worker that stands still is not flattered. Load and events come from
-processes of their own. --realtime gives worker, broker and load a fixed priority (chrt -f 10), on a machine that others
-use too. `throughput` clears a backlog with and without requests, in turns. JSON lines.
+processes of their own. --first gives worker, broker and load a real-time priority (chrt -r 10, needs root), on a
+machine that others use too. `throughput` clears a backlog with and without requests, in turns. JSON lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from collections import Counter, deque
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
@@ -91,7 +91,7 @@ async def load(port: int, rate: float, seconds: float, names: list[str]) -> dict
             due.append((began + sent / rate, names[int(draw.integers(len(names)))]))
             sent += 1
         ready.set()
-        await asyncio.sleep(0.0005)
+        await asyncio.sleep(0.001)
     while len(took) < total and not all(task.done() for task in tasks):
         await asyncio.sleep(0.05)
     ended = time.perf_counter()
@@ -115,7 +115,6 @@ async def produce(bootstrap: str, topic: str, rate: float, seconds: float) -> No
     keys, values = clicks(total, USERS, ITEMS, 0.0, 1.0, str(MODEL))
     key_list, value_list = keys.tolist(), values.tolist()
     began, n = time.time(), 0
-    sending = []
     while n < total:
         now = time.time()
         until = min(total, int((now - began) * rate))
@@ -124,10 +123,10 @@ async def produce(bootstrap: str, topic: str, rate: float, seconds: float) -> No
                 (value or b"").replace(b'"ts":%d.000' % i, b'"ts":%.6f' % now)
                 for i, value in enumerate(value_list[n:until], start=n)
             ]
-            sending.append(asyncio.create_task(sender.send(Spans.of(key_list[n:until]), Spans.of(stamped))))
+            # One batch a partition is on its way at a time: where the broker is slow they become larger, not many.
+            await sender.send(Spans.of(key_list[n:until]), Spans.of(stamped))
             n = until
-        await asyncio.sleep(0.005)
-    await asyncio.gather(*sending)
+        await asyncio.sleep(0.002)
     await producer.stop()
 
 
@@ -137,7 +136,7 @@ async def produce(bootstrap: str, topic: str, rate: float, seconds: float) -> No
 class Worker:
     """One `tsrec worker` on topics of its own."""
 
-    def __init__(self, bootstrap: str, prefix: str, realtime: bool) -> None:
+    def __init__(self, bootstrap: str, prefix: str, first: bool) -> None:
         self.port = free_port()
         env = dict(
             os.environ, TSREC_TOPIC_PREFIX=prefix, TSREC_GROUP=f"{prefix}worker", TSREC_BOOTSTRAP=bootstrap,
@@ -145,7 +144,17 @@ class Worker:
         )  # fmt: skip
         self.process = subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker"], env=env, cwd=ROOT)
         self.stats = psutil.Process(self.process.pid)
-        if realtime:
+        self.first = first
+
+    async def ready(self) -> None:
+        """Until /readyz says so."""
+        while self.process.poll() is None:
+            try:
+                with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                    break
+            except OSError:
+                await asyncio.sleep(0.2)
+        if self.first:
             prioritise(self.process.pid)
 
     def cpu_s(self) -> float:
@@ -158,16 +167,17 @@ class Worker:
 
 
 def prioritise(pid: int) -> None:
-    """A fixed priority for a process, its threads and what it starts."""
+    """Before everything that is not a kernel's: a process, its threads and what it starts."""
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        subprocess.run(["chrt", "-a", "-f", "-p", "10", str(process.pid)], check=True)
+        for thread in process.threads():
+            os.sched_setscheduler(thread.id, os.SCHED_RR, os.sched_param(10))
 
 
 def child(args: argparse.Namespace, *words: Any) -> subprocess.Popen[bytes]:
     """This file in a process of its own."""
     command = [sys.executable, __file__, *map(str, words)]
-    if args.realtime:
-        command = ["chrt", "-f", "10", *command]
+    if args.first:
+        command = ["chrt", "-r", "10", *command]
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
@@ -180,10 +190,11 @@ async def latency(args: argparse.Namespace, bootstrap: str) -> None:
     prefix = f"web-{uuid.uuid4().hex[:6]}-"
     catalog = Catalog(prefix)
     await make_topics(bootstrap, catalog)
-    worker = Worker(bootstrap, prefix, args.realtime)
+    worker = Worker(bootstrap, prefix, args.first)
     watcher = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await watcher.start()
     recommendations = catalog["recommendations"].kafka_name
+    await worker.ready()
     # What is asked for must be known: events come first, for long enough that the worker is up and warm.
     lead_s = 8.0
     first = child(args, "produce", bootstrap, catalog["clicks"].kafka_name, args.events_rate, lead_s)
@@ -201,7 +212,7 @@ async def latency(args: argparse.Namespace, bootstrap: str) -> None:
     flow.wait()
     worker.stop()
     await watcher.stop()
-    row = {"bench": "web_latency", "rate": args.rate, "events_rate": args.events_rate, "realtime": args.realtime}
+    row = {"bench": "web_latency", "rate": args.rate, "events_rate": args.events_rate, "first": args.first}
     row |= json.loads(out) | {
         "recommendations_per_s": round(answers / took_s), "worker_cores": round(used / took_s, 2),
     }  # fmt: skip
@@ -218,7 +229,7 @@ async def backlog(args: argparse.Namespace, bootstrap: str, rate: float) -> dict
     sender = Producer(producer, catalog["clicks"].kafka_name, 4)
     start_s = time.time() - args.events * 0.002
     await sender.send(*clicks(args.events, USERS, ITEMS, start_s, 0.002, str(MODEL)))
-    worker = Worker(bootstrap, prefix, args.realtime)
+    worker = Worker(bootstrap, prefix, args.first)
     watcher = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await watcher.start()
     recommendations = catalog["recommendations"].kafka_name
@@ -250,7 +261,7 @@ async def throughput(args: argparse.Namespace, bootstrap: str) -> None:
         with_requests = await backlog(args, bootstrap, args.rate)
         ratios.append(with_requests["per_s"] / without["per_s"])
         print(json.dumps({
-            "bench": "web_throughput", "rate": args.rate, "realtime": args.realtime,
+            "bench": "web_throughput", "rate": args.rate, "first": args.first,
             "without_per_s": round(without["per_s"]), "with_per_s": round(with_requests["per_s"]),
             "ratio": round(ratios[-1], 3), "requests_per_s": with_requests.get("requests_per_s"),
             "p99_ms": with_requests.get("p99_ms"), "statuses": with_requests.get("statuses"),
@@ -277,10 +288,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--realtime", action="store_true")
+    parser.add_argument("--first", action="store_true")
     args = parser.parse_args()
-    if args.realtime and shutil.which("chrt") is None:
-        parser.error("no chrt on this machine: leave --realtime out")
+    if args.first and os.geteuid() != 0:
+        parser.error("--first needs root: leave it out")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bootstrap = args.bootstrap
@@ -292,7 +303,7 @@ def main() -> None:
             broker.start()
             stack.callback(broker.stop)
             bootstrap = broker.bootstrap
-            if args.realtime and broker.process is not None:
+            if args.first and broker.process is not None:
                 prioritise(broker.process.pid)
         run = latency if args.mode == "latency" else throughput
         uvloop.run(run(args, bootstrap))

@@ -147,6 +147,12 @@ class OnDemand:
         allowed = self._shown()[0]
         return item < len(allowed) and bool(allowed[item])
 
+    def shown_lately(self) -> NDArray[np.bool_] | None:
+        """Which items were for sale within the last second, for other threads; None where the stream's loop has not
+        been asked for so long."""
+        mask, until = self._mask[0], self._shown_until
+        return mask if time.monotonic() < until + 1.0 - _SHOWN_S else None
+
     def _shown(self) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
         """Which items may be shown, and the category of each; a pass over all items, so kept for a moment."""
         now, items = time.monotonic(), self._recommender.items

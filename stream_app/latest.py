@@ -129,11 +129,17 @@ class LatestLists:
         part = self._partitions.get(shard.partition)
         if part is None or part.shard is not shard or not 0 <= row < part.used:
             return None
-        kept = part.rows[row]
+        kept = part.rows[row].copy()
         # A row number is given again when its user was evicted; a batch that failed took its marks back.
         if int(kept["user"]) != _hash(user) or int(kept["offset"]) > shard.column("_mark")[row, kept["topic"]]:
             return None
         return self._listed(part, row, kept)
+
+    def read_elsewhere(self, shard: Shard, row: int, user: bytes) -> Listed | None:
+        """As `read`, from another thread: nothing that it looks at ever moves, and a list that is being written just
+        then, or was never written, is None; the stream's loop knows."""
+        first = self.read(shard, row, user)
+        return first if first is not None and first == self.read(shard, row, user) else None
 
     def candidates(self, decision_id: str) -> list[tuple[int, int]]:
         """Partition and row where a decision of this id may be kept; any thread may ask, `read_decision` is sure."""

@@ -320,7 +320,7 @@ def test_a_stream_that_stands_still_is_not_waited_for(worker: WebWorker, monkeyp
 
     monkeypatch.setattr(context, "IN_STREAM_S", 0.2)
     worker.loop.call_soon_threadsafe(time.sleep, 1.0)
-    reply = worker.ask("/recommendations/u1")
+    reply = worker.ask("/recommendations/u39?explain=true")
     assert reply.status == 503
     assert "did not come to this within" in reply.json()["detail"]
     assert worker.ask("/metrics").status == 200
@@ -328,3 +328,22 @@ def test_a_stream_that_stands_still_is_not_waited_for(worker: WebWorker, monkeyp
     time.sleep(1.0)
     monkeypatch.undo()
     assert worker.ask("/recommendations/u1").status == 200
+
+
+def test_a_user_who_was_asked_for_before_is_answered_while_the_stream_is_busy(worker: WebWorker) -> None:
+    import time
+
+    before = worker.ask("/recommendations/u39").json()
+    worker.loop.call_soon_threadsafe(time.sleep, 0.6)
+    began = time.monotonic()
+    assert worker.ask("/recommendations/u39").json() == before
+    assert time.monotonic() - began < 0.4
+    gate = worker.application.recommender.gate
+    gate.set(("accounts", 0), "velocity", "u39", "abc")
+    assert worker.ask("/recommendations/u39").json()["items"] == []
+    gate.set(("accounts", 0), "velocity", "u39", None)
+    # Somebody else got the row: what was remembered of it is not shown.
+    users = worker.application.recommender.users
+    partition = partition_of(b"u39", 4)
+    row = int(users.shard(partition).find(Spans.of([b"u39"]))[0])
+    assert worker.application.web.latest.read_elsewhere(users.shard(partition), row, b"u38") is None

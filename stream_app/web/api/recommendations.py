@@ -21,6 +21,10 @@ from stream_app.web.problems import Problem
 __all__ = ["Recommendations"]
 
 
+#: Users whose place is remembered, some 200 bytes each.
+_PLACES = 50_000
+
+
 class RecommendationQuery(Struct, forbid_unknown_fields=True):
     """What may be asked of a list."""
 
@@ -47,6 +51,8 @@ class Recommendations:
         self._context = context
         self._peers = peers
         self._clicks = context.catalog["clicks"]
+        #: Where users were found. A row that went to another user since is seen by the list in it.
+        self._places: dict[bytes, tuple[Shard, int]] = {}
 
     def endpoints(self) -> list[Endpoint]:
         """Its declaration."""
@@ -63,7 +69,9 @@ class Recommendations:
         context, user_id = self._context, call.path["user_id"]
         k = call.query.k or context.settings.k
         items, user = context.items, user_id.encode()
-        found = await context.in_stream(self._find, user, k, call.query.explain)
+        found: _Kept | bool | None = None if call.query.explain else self._known(user, k)
+        if found is None:
+            found = await context.in_stream(self._find, user, k, call.query.explain)
         if isinstance(found, _Kept):
             topic = context.recommender.users.layout.sources[found.listed.topic]
             return of_listed(items, user_id, found.listed, topic, found.partition, k)
@@ -81,6 +89,28 @@ class Recommendations:
         users, mine = self._context.recommender.users, self._peers.mine(self._clicks.kafka_name)
         return locate([shard for partition, shard in users.shards.items() if partition in mine], user)
 
+    def _known(self, user: bytes, k: int) -> _Kept | None:
+        """In this thread: the last list of a user whose row was found before. None: ask the stream, which is slower by
+        what it does just then."""
+        place, context = self._places.get(user), self._context
+        mask = context.on_demand.shown_lately()
+        if place is None or mask is None or k > context.settings.k:
+            return None
+        shard, row = place
+        if context.recommender.users.shards.get(shard.partition) is not shard:
+            return None
+        listed = context.latest.read_elsewhere(shard, row, user)
+        if listed is None or shard.partition not in self._peers.mine(self._clicks.kafka_name):
+            return None
+        try:
+            if context.recommender.gate.withheld(user.decode("utf-8", "replace")) is not None:
+                return None
+        except RuntimeError:  # alerts of this user are changing just now
+            return None
+        if all(item < len(mask) and mask[item] for item in listed.items):
+            return _Kept(shard.partition, listed)
+        return None
+
     def _find(self, user: bytes, k: int, explain: bool) -> _Kept | bool | None:
         """In the stream's loop: the user's last list as it may be shown now; True where one is to be computed; None for
         a stranger."""
@@ -90,6 +120,10 @@ class Recommendations:
         shard, row = place
         listed = None if explain or k > context.settings.k else context.latest.read(shard, row, user)
         if listed is not None:
+            self._places.pop(user, None)
+            self._places[user] = place
+            if len(self._places) > _PLACES:
+                del self._places[next(iter(self._places))]
             return _Kept(shard.partition, self._as_of_now(listed, user))
         if not context.catalog_ready.is_set():
             raise retry_later("the catalog is still being read")
