@@ -82,7 +82,20 @@ def test_numbers_are_rates_since_shortly_before_and_shares_of_what_was_answered(
 
 def forecast(symbol: str, ts: float, value: float = 100.0) -> bytes:
     return msgspec.json.encode(
-        Forecast(symbol, ts, 1, value, value - 1, value + 1, 0.9, "arima", step_s=2.0, var_99=0.01, value=value)
+        Forecast(
+            symbol,
+            ts,
+            1,
+            value,
+            value - 1,
+            value + 1,
+            0.9,
+            "arima",
+            step_s=2.0,
+            var_99=0.01,
+            volatility=0.1,
+            value=value,
+        )
     )
 
 
@@ -116,6 +129,14 @@ def test_a_browser_that_looks_now_and_then_has_the_same_lines_as_one_that_never_
     assert {name: line for name, line in slow.items() if name in held} == held
     assert len(held) <= MAX_SYMBOLS
     assert all(len(line) <= MAX_POINTS for line in held.values())
+
+
+def test_forecasts_of_items_are_no_prices() -> None:
+    prices = Prices()
+    prices.add(
+        [msgspec.json.encode(Forecast("lamp", 1.0, 1, 3.0, 1.0, 5.0, 0.9, "arima", value=2.0)), forecast("a", 1.0)]
+    )
+    assert list(prices.lines) == ["a"]
 
 
 def test_an_update_is_only_what_is_new_unless_the_browser_fell_behind() -> None:

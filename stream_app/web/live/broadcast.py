@@ -35,14 +35,14 @@ FRAME_S = 0.4
 NUMBERS_EVERY = 2
 #: Recommendations of a frame, of however many there were.
 ROWS = 5
-#: Forecasts of a frame at most; there is one a symbol and bar.
-POINTS = 256
+#: Forecasts looked at for a frame: one a symbol and bar, and now and then one of each item that is wanted.
+POINTS = 4096
 #: Alerts of a frame, worst first.
 ALERTS = 60
 #: Browsers that may watch one worker.
 MAX_WATCHERS = 24
 #: Records of each partition that a page begins with.
-PAST_FORECASTS, PAST_LISTS = 600, 3
+PAST_FORECASTS, PAST_LISTS = 2_000, 3
 #: The past is read again when nobody has watched for so long.
 PAST_AGE_S = 5.0
 

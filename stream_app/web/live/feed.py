@@ -24,6 +24,9 @@ MAX_POINTS = 180
 #: Points on their way to browsers; one that falls further behind gets everything anew.
 MAX_JOURNAL = 4 * MAX_SYMBOLS
 
+#: Only forecasts of prices have it, by the contract.
+_OF_A_SYMBOL = b'"volatility":'
+
 
 class Recommendations:
     """Decodes records of `recommendations`, and dresses them with titles and prices."""
@@ -80,8 +83,10 @@ class Prices:
         self.newest = 0
 
     def add(self, records: Iterable[bytes]) -> None:
-        """Take records of `forecasts`, each once, in the order of each symbol's time."""
+        """Take the symbols among records of `forecasts`, each once, in the order of each symbol's time."""
         for record in records:
+            if _OF_A_SYMBOL not in record:
+                continue  # an item's demand: there are many more of them, and no price to draw
             made = self._decode(record)
             line = self.lines.pop(made.subject, None) or deque(maxlen=MAX_POINTS)
             if line and made.ts <= line[-1][0]:
