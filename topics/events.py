@@ -108,7 +108,9 @@ class FraudLabel(Struct, frozen=True, gc=False, omit_defaults=True):
     merchant_id: Id
     ts: Annotated[Time, Meta(description="Of the transaction.")]
     is_fraud: bool
-    known_ts: Annotated[Time, Meta(description="When it became known; 0: now, the time of the record.")] = 0.0
+    known_ts: Annotated[Time, Meta(description="When it became known; without it, the time of the record.")] | None = (
+        None
+    )
     amount: Amount | None = None
     transaction_id: Id | None = None
 

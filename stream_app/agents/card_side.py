@@ -71,7 +71,7 @@ class CardLabels:
             return
         told = batch.columns
         is_fraud = np.asarray(told.is_fraud) > 0
-        known = np.where(told.known_ts > 0.0, told.known_ts, batch.records.timestamps_ms / 1e3)
+        known = np.where(told.present("known_ts"), told.known_ts, batch.records.timestamps_ms / 1e3)
         ratio = label_cards(shard.column("state"), rows, told.amount, is_fraud, known)
         values = encode_columns(
             MerchantTransaction, account_id=told.account_id, merchant_id=told.merchant_id, ts=told.ts,

@@ -36,6 +36,9 @@ class Solvable(Protocol[T_co]):
     @property
     def digest(self) -> bytes: ...
 
+    @property
+    def is_cheap(self) -> bool: ...
+
     def solve(self) -> T_co: ...
 
 
@@ -54,10 +57,11 @@ class Refits:
         self._metrics = metrics
         self._pool: ProcessPoolExecutor | None = None
         self._futures: OrderedDict[bytes, Future[Any]] = OrderedDict()
+        self._loading: Future[Any] | None = None
 
     def begin(self, job: Solvable[Any]) -> None:
-        """Start an estimate, unless the same is under way."""
-        if not self.processes or job.digest in self._futures:
+        """Start an estimate, unless the same is under way. A cheap one does not wait for a process that still loads."""
+        if not self.processes or job.digest in self._futures or (job.is_cheap and self._is_loading()):
             return
         try:
             self._futures[job.digest] = self._executor().submit(_solve, job)
@@ -69,7 +73,9 @@ class Refits:
 
     def warm_up(self, order: tuple[int, int, int]) -> None:
         """Start a process and let it load what it needs, so that the first estimate does not wait for that."""
-        self.begin(Job(0, 1e-4 * np.sin(np.arange(GJR_FROM + 1.0) ** 2), order))
+        job = Job(0, 1e-4 * np.sin(np.arange(GJR_FROM + 1.0) ** 2), order)
+        self.begin(job)
+        self._loading = self._futures.pop(job.digest, None)
 
     async def result(self, job: Solvable[T]) -> T:
         """What the estimate found; waits for it, or makes it anew where it was lost."""
@@ -83,6 +89,9 @@ class Refits:
         except BrokenProcessPool:
             self._give_up()
             return await self._inference.run(job.solve)
+
+    def _is_loading(self) -> bool:
+        return self._loading is not None and not self._loading.done()
 
     def count(self, found: Refitted) -> None:
         """Count what a symbol got."""

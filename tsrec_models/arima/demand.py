@@ -50,6 +50,11 @@ class DemandJob:
         content.update(repr((self.counts.shape, self.order, self.level)).encode())
         return content.digest()
 
+    @property
+    def is_cheap(self) -> bool:
+        """Whether it takes a millisecond or two: a few items."""
+        return bool(self.counts.shape[1] <= 2)
+
     def solve(self) -> DemandForecast:
         """The forecast."""
         return forecast_demand(self.counts, self.order, self.level)

@@ -43,6 +43,11 @@ class Job:
         content.update(repr(self.order).encode())
         return content.digest()
 
+    @property
+    def is_cheap(self) -> bool:
+        """Whether it takes a millisecond or two: ARIMA alone."""
+        return len(self.returns) < GJR_FROM
+
     def solve(self) -> Refitted:
         """The parameters."""
         return refit(self)
