@@ -98,6 +98,15 @@ def test_the_default_model_is_fitted_to_the_smallest_logs(tmp_path, events, prot
     assert 0.0 <= figures["ndcg@10"] <= 1.0
 
 
+def test_the_blend_says_how_often_its_network_saw_the_validation_events(walks):
+    output = CliRunner().invoke(command, [str(walks), "--max-minutes", "0.5"]).output
+    assert "epochs with the validation events" in output
+    assert (
+        "epochs with the validation events"
+        not in CliRunner().invoke(command, [str(walks), "--max-minutes", "0.5", "--no-refit"]).output
+    )
+
+
 def test_a_rival_is_asked_the_same_questions(walks):
     figures = run(walks, "--model", "rules", "--against", "popularity", "--against", "rules")
     low, high = figures["against"]["popularity"]["ndcg@10"]

@@ -166,7 +166,7 @@ class BlendRecipe:
 
     members: dict[str, Recipe]
     weights: NDArray[np.float64] | None = field(default=None, init=False)
-    notes: list[str] = field(default_factory=list, init=False)
+    _weighing: list[str] = field(default_factory=list, init=False)
     _left_out: list[str] = field(default_factory=list, init=False)
 
     def prepare(self, task: Task) -> Blend:
@@ -181,6 +181,11 @@ class BlendRecipe:
         models = _each(self.members, task, lambda recipe, own: recipe.finish(own))
         support = np.bincount(task.split.train.items, minlength=task.split.log.n_items)
         return Blend(models, self.weights, support)
+
+    @property
+    def notes(self) -> list[str]:
+        """What became of the members, and how the weights were found, for people."""
+        return self._notes_of_members() + self._weighing
 
     def _leave_out(self, task: Task) -> None:
         """Go on without members that have nothing to learn from; a member that says so has an `enough` to ask."""
@@ -206,11 +211,9 @@ class BlendRecipe:
             [choices.select(~half).ndcg(fit_weights(choices.select(half), start)) for half in (first, ~first)]
         )
         figures["blend, cross-validated"] = float(learned.mean())
-        self.notes = self._notes_of_members() + [
-            f"validation ndcg@20 {value:.4f} {name}" for name, value in figures.items()
-        ]
+        self._weighing = [f"validation ndcg@20 {value:.4f} {name}" for name, value in figures.items()]
         best = max(rivals, key=lambda name: figures[name])
         if figures[best] > figures["blend, cross-validated"]:
-            self.notes.append(f"kept {best}: the learned weights do not do better")
+            self._weighing.append(f"kept {best}: the learned weights do not do better")
             return rivals[best]
         return fit_weights(choices, start)
