@@ -114,10 +114,10 @@ class BarAnomalies:
             begun[new] = True
         times = (bars.number[at] + 1.0) * bars.width_s
         seen_before = shard.column("volume")[rows, _SEEN]
-        for kind, name, values in ((VOLUME, "volume", bars.volume[at]), (RATE, "trades", bars.count[at])):
-            yield from self._unusual(kind, shard.column(name), rows, values, times, names, at, sources)
-        # Returns are exchangeable in a market that stays as it is; their clusters are why a change must be large, too.
         place, _ = occurrences(rows)
+        for kind, name, values in ((VOLUME, "volume", bars.volume[at]), (RATE, "trades", bars.count[at])):
+            yield from self._unusual(kind, shard.column(name), rows, place, values, times, names, at, sources)
+        # Returns are exchangeable in a market that stays as it is; their clusters are why a change must be large, too.
         settled = seen_before + place >= _LEAST_BARS
         changed = self._changes.update(np.where(settled, outcome.returns, np.nan), rows, shard.column("change"))
         for i in np.flatnonzero(changed).tolist():
@@ -139,6 +139,7 @@ class BarAnomalies:
         kind: str,
         state: NDArray[np.float64],
         rows: NDArray[np.int64],
+        place: NDArray[np.int64],
         values: NDArray[np.float64],
         times: NDArray[np.float64],
         names: Spans,
@@ -148,7 +149,6 @@ class BarAnomalies:
         logs = np.log(np.where(values > 0.0, values, np.nan))
         scores, views = np.zeros(len(rows)), np.full(len(rows), -1, np.int64)
         usual, seen = np.zeros(len(rows)), np.zeros(len(rows))
-        place, _ = occurrences(rows)
         for k in range(int(place.max()) + 1):  # a symbol's bars one after another: each is judged by those before it
             now = np.flatnonzero(place == k)
             usual[now], seen[now] = state[rows[now], _MEAN], state[rows[now], _SEEN]

@@ -44,7 +44,7 @@ def occurrences(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
     place, before = np.zeros(n, np.int64), np.full(n, -1, np.int64)
     if n:
         ordered = rows[order]
-        start = np.r_[True, ordered[1:] != ordered[:-1]]
+        start = _starts(ordered)
         first = np.maximum.accumulate(np.where(start, np.arange(n), 0))
         place[order] = np.arange(n) - first
         again = np.flatnonzero(~start)
@@ -59,7 +59,14 @@ def running_counts(rows: NDArray[np.int64], seen: NDArray[np.bool_]) -> NDArray[
     out = np.empty(len(rows))
     if len(rows):
         ordered = rows[order]
-        start = np.r_[True, ordered[1:] != ordered[:-1]]
+        start = _starts(ordered)
         base = np.where(start, total - seen[order], 0)
         out[order] = total - np.maximum.accumulate(base)
     return out
+
+
+def _starts(ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where a new value begins in an ascending array, [n]."""
+    start = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=start[1:])
+    return start
