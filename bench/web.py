@@ -112,19 +112,18 @@ async def produce(bootstrap: str, topic: str, rate: float, seconds: float) -> No
     await producer.start()
     sender = Producer(producer, topic, 4)
     total = int(rate * seconds)
-    keys, values = clicks(total, USERS, ITEMS, 0.0, 1.0, str(MODEL))
+    drawn = min(total, 200_000)  # and then again
+    keys, values = clicks(drawn, USERS, ITEMS, 0.0, 1.0, str(MODEL))
     key_list, value_list = keys.tolist(), values.tolist()
     began, n = time.time(), 0
     while n < total:
         now = time.time()
         until = min(total, int((now - began) * rate))
         if until > n:
-            stamped = [
-                (value or b"").replace(b'"ts":%d.000' % i, b'"ts":%.6f' % now)
-                for i, value in enumerate(value_list[n:until], start=n)
-            ]
+            places = [i % drawn for i in range(n, until)]
+            stamped = [(value_list[i] or b"").replace(b'"ts":%d.000' % i, b'"ts":%.6f' % now) for i in places]
             # One batch a partition is on its way at a time: where the broker is slow they become larger, not many.
-            await sender.send(Spans.of(key_list[n:until]), Spans.of(stamped))
+            await sender.send(Spans.of([key_list[i] for i in places]), Spans.of(stamped))
             n = until
         await asyncio.sleep(0.002)
     await producer.stop()

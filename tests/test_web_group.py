@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from stream_app.errors import UsageError
 from stream_app.settings import Settings
 from stream_app.transport.partitioning import partition_of
-from stream_app.web.peers import FORWARDED, advertised_url, unserved_url
+from stream_app.web.peers import FORWARDED, advertised_url, member_url, unserved_url
 from tests.test_web_api import trades
 from tests.web_worker import WebWorker, serving
 from topics.decisions import Recommendation
@@ -34,7 +35,7 @@ def workers() -> Iterator[tuple[WebWorker, WebWorker]]:
         home = partition_of(b"ACME", 4)
         mine = {home, (home + 1) % 4}
         for worker in (one, two):
-            worker.assign({one.url: sorted(mine), two.url: sorted(set(range(4)) - mine)})
+            worker.assign({one.member: sorted(mine), two.member: sorted(set(range(4)) - mine)})
             held = mine if worker is one else set(range(4)) - mine
             events = [Click(user, f"i{i}", 1000.0 + i) for p, user in enumerate(USERS) for i in range(3) if p in held]
             worker.published = worker.feed("clicks", events, lambda click: click.user_id)  # type: ignore[attr-defined]
@@ -54,7 +55,7 @@ def test_problems_of_the_other_worker_are_passed_back(workers: tuple[WebWorker, 
     stranger = next(
         user for user in (f"stranger{i}" for i in range(100))
         if partition_of(user.encode(), 4) in workers[1].application.processor.assignor
-        .external_topic_distribution[workers[1].url]["clicks"]
+        .external_topic_distribution[workers[1].member]["clicks"]
     )  # fmt: skip
     reply = workers[0].ask(f"/recommendations/{stranger}")
     assert reply.status == 404
@@ -87,34 +88,50 @@ def test_an_alert_is_acted_on_by_the_worker_that_has_it(workers: tuple[WebWorker
     assert two.ask("/alerts/0123456789abcdef01234567/silence", "POST", body={}).status == 404
 
 
-def test_a_request_is_passed_on_once(workers: tuple[WebWorker, WebWorker]) -> None:
-    one, two = workers
-    both = {worker: worker.application.processor.assignor.external_topic_distribution for worker in workers}
-    try:  # each believes that the other has everything
-        one.assign({one.url: [], two.url: range(4)})
-        two.assign({two.url: [], one.url: range(4)})
-        reply = one.ask(f"/recommendations/{USERS[0]}")
-        assert reply.status == 503
-        assert "passed on" in reply.json()["detail"]
-        assert reply.headers["Retry-After"] == "2"
-    finally:
-        for worker, distribution in both.items():
-            worker.application.processor.assignor.external_topic_distribution = distribution
+@pytest.fixture
+def moving(workers: tuple[WebWorker, WebWorker]) -> Iterator[tuple[WebWorker, WebWorker]]:
+    """The two, for a test that moves partitions: they are moved back after it."""
+    kept = [worker.assigned for worker in workers]
+    yield workers
+    for worker, assigned in zip(workers, kept, strict=True):
+        worker.assign(assigned)
 
 
-def test_a_worker_that_is_gone_is_said_to_be(workers: tuple[WebWorker, WebWorker]) -> None:
-    one, _ = workers
-    kept = one.application.processor.assignor.external_topic_distribution
-    try:
-        one.assign({one.url: [], "http://127.0.0.1:9": range(4)})
-        assert one.ask(f"/recommendations/{USERS[0]}").status == 502
-        assert one.ask("/alerts").json()["missing"] == ["http://127.0.0.1:9"]
-        one.assign({one.url: [], str(unserved_url()): range(4)})
-        reply = one.ask(f"/recommendations/{USERS[0]}")
-        assert reply.status == 503
-        assert "has no web server" in reply.json()["detail"]
-    finally:
-        one.application.processor.assignor.external_topic_distribution = kept
+def test_a_request_is_passed_on_once(moving: tuple[WebWorker, WebWorker]) -> None:
+    one, two = moving  # each believes that the other has everything
+    one.assign({one.member: [], two.member: range(4)})
+    two.assign({two.member: [], one.member: range(4)})
+    reply = one.ask(f"/recommendations/{USERS[0]}")
+    assert reply.status == 503
+    assert "passed on" in reply.json()["detail"]
+    assert reply.headers["Retry-After"] == "2"
+
+
+def test_a_worker_that_is_gone_is_said_to_be(moving: tuple[WebWorker, WebWorker]) -> None:
+    one, _ = moving
+    gone = f"http://127.0.0.1:9#{socket.gethostname()}/x"
+    one.assign({one.member: [], gone: range(4)})
+    assert one.ask(f"/recommendations/{USERS[0]}").status == 502
+    assert one.ask("/alerts").json()["missing"] == [gone]
+    one.assign({one.member: [], str(unserved_url()): range(4)})
+    reply = one.ask(f"/recommendations/{USERS[0]}")
+    assert reply.status == 503
+    assert "has no web server" in reply.json()["detail"]
+
+
+def test_a_worker_of_another_machine_that_serves_that_machine_only_is_said_to(
+    moving: tuple[WebWorker, WebWorker],
+) -> None:
+    one, _ = moving  # on loopback like this one, at the same port: that is not us
+    one.assign({one.member: [], f"{one.url}#elsewhere/1": range(4)})
+    reply = one.ask(f"/recommendations/{USERS[0]}")
+    assert reply.status == 503
+    assert "the worker on elsewhere" in reply.json()["detail"]
+
+
+def test_two_workers_of_one_address_are_told_apart() -> None:
+    url = advertised_url(settings(), 6066, tls=False)
+    assert member_url(url) != member_url(url)
 
 
 def test_passing_on_needs_the_token_too(workers: tuple[WebWorker, WebWorker]) -> None:

@@ -55,6 +55,7 @@ class WebWorker:
         self._offsets: dict[tuple[str, int], int] = {}
         self.sent: list[tuple[str, bytes, bytes, int]] = []
         self.token: str | None = None
+        self.assigned: dict[str, Sequence[int]] = {}
         self.tls: ssl.SSLContext | None = None
         application = self.application
         application.recommender.catalog_ready.set()
@@ -76,18 +77,26 @@ class WebWorker:
             return server
 
         self.server: WebServer = self.run(start())
-        self.assign({str(self.application.processor.conf.canonical_url): range(4)})
+        self.assign({self.member: range(4)})
 
     def assign(self, partitions: dict[str, Sequence[int]]) -> None:
         """Say which worker has which partitions of the inputs."""
-        catalog = self.application.catalog
+        catalog, self.assigned = self.application.catalog, partitions
         self.application.processor.assignor.external_topic_distribution = {
             url: {catalog[name].kafka_name: list(held) for name in INPUTS} for url, held in partitions.items()
         }
+        self.application.processor.assignor._assignment.actives = {
+            catalog[name].kafka_name: list(partitions.get(self.member, ())) for name in INPUTS
+        }
+
+    @property
+    def member(self) -> str:
+        """As the group knows it."""
+        return str(self.application.processor.conf.canonical_url)
 
     @property
     def url(self) -> str:
-        return str(self.application.processor.conf.canonical_url)
+        return self.member.partition("#")[0]
 
     def stop(self) -> None:
         self.run(self.server.on_stop())

@@ -16,9 +16,9 @@ from stream_app.errors import UsageError
 from stream_app.settings import Settings
 from stream_app.web.api.endpoint import Answer
 from stream_app.web.problems import Problem
-from stream_app.web.tokens import Security
+from stream_app.web.tokens import Security, is_loopback
 
-__all__ = ["FORWARDED", "Peers", "advertised_url", "unserved_url"]
+__all__ = ["FORWARDED", "Peers", "advertised_url", "member_url", "unserved_url"]
 
 #: Says that a request has been passed on once, and by whom: it is not passed on again.
 FORWARDED = "X-Tsrec-Forwarded"
@@ -46,6 +46,12 @@ def advertised_url(settings: Settings, port: int, *, tls: bool) -> URL:
     if host in ("", "0.0.0.0", "::"):
         host = _address_towards(settings.bootstrap)
     return URL.build(scheme="https" if tls else "http", host=host.strip("[]"), port=port)
+
+
+def member_url(url: URL) -> URL:
+    """The address as the group is told it: with the machine's name, and different for every worker, whatever two of
+    them were told to advertise. Faust files assignments under it."""
+    return url.with_fragment(f"{socket.gethostname()}/{uuid.uuid4().hex[:8]}")
 
 
 def unserved_url() -> URL:
@@ -91,7 +97,7 @@ class Peers:
 
     def mine(self, topic: str) -> set[int]:
         """Partitions of a topic that this worker has."""
-        return set(self._distribution().get(self.own, {}).get(topic, ()))
+        return {tp.partition for tp in self._app.assignor.assigned_actives() if tp.topic == topic}
 
     def _distribution(self) -> dict[str, dict[str, list[int]]]:
         """Replaced as a whole at each assignment, so any thread may read it."""
@@ -109,17 +115,24 @@ class Peers:
         Raises:
             Problem: 503 if that worker serves nothing, 502 if it does not answer.
         """
-        if (URL(url).host or "").endswith(".invalid"):
+        base = URL(url)
+        if (base.host or "").endswith(".invalid"):
             raise Problem(
                 503, "the worker that holds this has no web server (its port was taken; its log says so)",
                 headers={"Retry-After": "10"},
+            )  # fmt: skip
+        machine = base.fragment.split("/")[0]
+        if is_loopback(base.host or "") and machine != socket.gethostname():
+            raise Problem(
+                503, f"the worker on {machine} that holds this serves its own machine only: bind it to an address that "
+                "others reach (TSREC_WEB_HOST), with a token",
             )  # fmt: skip
         headers = {FORWARDED: self.own, "Accept": "application/json"}
         if self._security.token is not None:
             headers["Authorization"] = f"Bearer {self._security.token.decode()}"
         if body is not None:
             headers["Content-Type"] = "application/json"
-        target = URL(url.rstrip("/") + request.raw_path, encoded=True)
+        target = URL(str(base.with_fragment(None)).rstrip("/") + request.raw_path, encoded=True)
         try:
             async with self._client().request(
                 request.method, target, headers=headers, data=body, allow_redirects=False
@@ -131,7 +144,8 @@ class Peers:
                 return Answer(status=response.status, raw=data, headers=kept)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Problem(
-                502, f"the worker that holds this ({url}) did not answer ({type(error).__name__}); ask again soon",
+                502, f"the worker at {base.with_fragment(None)} holds this and did not answer "
+                f"({type(error).__name__}); ask again",
                 headers={"Retry-After": "2"},
             ) from None  # fmt: skip
 

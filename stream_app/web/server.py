@@ -26,7 +26,7 @@ from stream_app.web.exposition import Exposition
 from stream_app.web.guard import Guard
 from stream_app.web.health import Health
 from stream_app.web.limits import Connections, RateLimit
-from stream_app.web.peers import Peers, advertised_url, unserved_url
+from stream_app.web.peers import Peers, advertised_url, member_url, unserved_url
 from stream_app.web.sessions import Sessions
 from stream_app.web.tokens import Security
 
@@ -74,7 +74,7 @@ class WebServer(Service):  # type: ignore[misc]
             return
         self.port = port
         tls = self.security.tls is not None
-        conf.canonical_url = advertised_url(self.context.settings, port, tls=tls)
+        conf.canonical_url = member_url(advertised_url(self.context.settings, port, tls=tls))
         logger.info("web server at %s://%s:%d", "https" if tls else "http", self.host, self.port)
 
     async def on_stop(self) -> None:
