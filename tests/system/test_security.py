@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from stream_app.cli import main
 from tests.system.brokers import kafka_home
 from tests.system.certificates import Authority
 from tests.system.secure_kafka import PASSWORD, SecureKafka
-from tests.system.workers import ROOT, WorkerProcess, wait_until
+from tests.system.workers import WorkerProcess, wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka]
 
@@ -36,19 +39,35 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     broker.stop()
 
 
-def tsrec(folder: Path, *arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder` with these settings only."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TSREC_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "stream_app.cli", *arguments],
-        env={**clean, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **env},
-        cwd=folder, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def tsrec(folder: Path, *arguments: str, code: int = 0, **env: str) -> Done:
+    """Run a command in `folder` with these settings only, in this process: a new one imports for seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["tsrec", *arguments])
+        for name in [name for name in os.environ if name.startswith("TSREC_")]:
+            patch.delenv(name)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        try:
+            main()
+            ended = 0
+        except SystemExit as exit_:
+            ended = int(exit_.code or 0)
+    done = Done(ended, out.getvalue(), err.getvalue())
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
+def one_line(done: Done) -> str:
     """The error, which is one line and holds no secret."""
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert PASSWORD not in done.stderr
