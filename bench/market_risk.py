@@ -71,7 +71,8 @@ def synthetic(n: int, symbols: int, accounts: int, rate: float) -> tuple[Spans, 
 
 async def through_handlers(values: list[bytes], size: int, bar_s: float, profile: bool) -> dict[str, object]:
     """CPU seconds of decoding and of each agent; a checkpoint each 100,000 trades, as the engine would."""
-    desk = Desk(market={"bar_s": bar_s})
+    # Estimates are made by a process of their own, as in a worker: its CPU time is not in these figures.
+    desk = Desk(market={"bar_s": bar_s, "refit_processes": 1})
     await desk.app.rehearse()
     topic = desk.topics["trades"]
     spent: dict[str, float] = {"decode": 0.0, "MarketRisk": 0.0, "Rekey": 0.0, "AccountRisk": 0.0, "checkpoint": 0.0}
@@ -100,6 +101,8 @@ async def through_handlers(values: list[bytes], size: int, bar_s: float, profile
                 if out.topic in sent:
                     sent[out.topic] += len(out.values)
                     continue
+                if out.topic != "trades-by-account":  # bars for the partitions of accounts are not measured here
+                    continue
                 records_by = record_batch(
                     out.topic, 0, [v or b"" for v in out.values.tolist()], internal, headers=out.headers
                 )
@@ -120,6 +123,7 @@ async def through_handlers(values: list[bytes], size: int, bar_s: float, profile
             spent["checkpoint"] += time.process_time() - began
     if profile:
         pstats.Stats(profiler).sort_stats("cumulative").print_stats(25)
+    desk.close()
     market = spent["decode"] + spent["MarketRisk"] + spent["checkpoint"]
     return {
         "trades": len(values), "batch": size, "bar_s": bar_s, **sent,
