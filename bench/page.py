@@ -1,12 +1,14 @@
 """What the live page costs the worker, and how soon it is there.
 
     python bench/page.py throughput --bootstrap 127.0.0.1:9092 [--model FOLDER] [--watch sse|chromium]
+    python bench/page.py steady --url http://127.0.0.1:6066/ --pairs 10 --window 6
     python bench/page.py paint --url http://127.0.0.1:6066/ --runs 10
 
 throughput: the whole job (bench/whole_job.py) by one worker with a backlog. In every other window of some seconds the
 page is open and /metrics is scraped every second; neighbours are compared, so what else the machine does hits both.
 `sse` reads the page's stream as a browser on another machine does; `chromium` is a browser on this one, whose drawing
 takes the same cores. The last line has the medians of the ratios, of events a second and of CPU time an event.
+steady: CPU time that the page and the scraper cost a worker that runs already, such as the demo's.
 paint: first contentful paint in Chromium with nothing in its cache, and how long frames of the page take to draw.
 JSON lines.
 """
@@ -29,6 +31,7 @@ from typing import Any
 
 import aiohttp
 import psutil
+import yarl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from whole_job import Producer, clicks, make_topics, start_worker
 
@@ -163,6 +166,33 @@ async def throughput(args: argparse.Namespace) -> None:
     }), flush=True)  # fmt: skip
 
 
+async def steady(args: argparse.Namespace) -> None:
+    """CPU time a second of the worker at --url, watched in every other window, at whatever it has to do."""
+    port = yarl.URL(args.url).port
+    listening = (c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port)
+    process = psutil.Process(next(listening))
+    watcher = Watcher(args.url.rstrip("/"), args.watch)
+    used: list[tuple[bool, float]] = []
+    async with watcher.ready():
+        for i in range(2 * args.pairs):
+            on = (False, True, True, False)[i % 4]
+            await watcher.switch(on)
+            await asyncio.sleep(args.settle)
+            began, before = time.monotonic(), process.cpu_times()
+            await asyncio.sleep(args.window)
+            after = process.cpu_times()
+            spent = after.user + after.system - before.user - before.system
+            used.append((on, 1000 * spent / (time.monotonic() - began)))
+    pairs = [sorted(used[i : i + 2]) for i in range(0, len(used) - 1, 2)]
+    more = [on - off for (_, off), (_, on) in pairs]
+    print(json.dumps({
+        "bench": "page_steady", "watch": args.watch, "pairs": len(pairs), **watcher.seen,
+        "cpu_ms_per_s_p50": round(statistics.median(off for (_, off), _ in pairs), 1),
+        "page_cpu_ms_per_s_p50": round(statistics.median(more), 1), "differences": [round(ms, 1) for ms in more],
+        "load": round(os.getloadavg()[0], 1),
+    }), flush=True)  # fmt: skip
+
+
 async def paint(args: argparse.Namespace) -> None:
     """First contentful paint, and the longest tasks of ten seconds with data coming in."""
     from playwright.async_api import async_playwright
@@ -197,7 +227,7 @@ async def paint(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["throughput", "paint"])
+    parser.add_argument("mode", choices=["throughput", "steady", "paint"])
     parser.add_argument("--bootstrap", default=os.environ.get("BOOTSTRAP", "127.0.0.1:9092"))
     parser.add_argument("--guarantee", default="at_least_once")
     parser.add_argument("--events", type=int, default=1_500_000)
@@ -214,4 +244,4 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--look", type=float, default=10.0, help="seconds that the page is looked at")
     arguments = parser.parse_args()
-    asyncio.run(throughput(arguments) if arguments.mode == "throughput" else paint(arguments))
+    asyncio.run({"throughput": throughput, "steady": steady, "paint": paint}[arguments.mode](arguments))
