@@ -5,8 +5,8 @@
 A tenth of the items, drawn at random, is taken out of the log before anything is learnt. Then, for each time a user
 took one of these, the cold items are ranked by the user's history before: by the model with vectors from features, by
 the popularity of items of the same category or words (a ridge on log counts), at random (its expected value), and by
-their own true counts, which nobody knows of a new item. `ppmi` is the start of training alone (vectors of co-occurrence,
-a user is the mean of the last ten items): no network. Prints a JSON line.
+their own true counts, which nobody knows of a new item. `ppmi` is the start of training alone (vectors of
+co-occurrence, a user is the mean of the last ten items): no network. Prints a JSON line.
 """
 
 from __future__ import annotations
