@@ -29,11 +29,15 @@ def decisions() -> tuple[list[bytes], list[bytes]]:
     clicks = [Click(f"u{draw.integers(9)}", f"i{draw.integers(40)}", 1e9 + i) for i in range(120)]
     topic = app.processor.batch_topics[app.catalog["clicks"].kafka_name]
     out: dict[str, list[bytes]] = {}
-    for first in range(0, 120, 20):  # what a batch teaches, the next answers with
-        batch = batch_of(topic, list(clicks[first : first + 20]), offset=first)
-        asyncio.run(app.recommender(batch))
-        for entry in batch.outgoing:
-            out.setdefault(entry.topic, []).extend(value or b"" for value in entry.values.tolist())
+
+    async def answer() -> None:
+        for first in range(0, 120, 20):  # what a batch teaches, the next answers with
+            batch = batch_of(topic, list(clicks[first : first + 20]), offset=first)
+            await app.recommender(batch)
+            for entry in batch.outgoing:
+                out.setdefault(entry.topic, []).extend(value or b"" for value in entry.values.tolist())
+
+    asyncio.run(answer())
     return out["recommendations"], out["decision-records"]
 
 
