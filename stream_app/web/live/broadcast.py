@@ -60,6 +60,7 @@ class Broadcast:
         self._parts: dict[str, tuple[int, bytes]] = {}
         self._drawn = asyncio.Event()
         self._drawing: asyncio.Task[None] | None = None
+        self._past: asyncio.Future[None] | None = None
         self._watched_until = float("-inf")
         self._totals: tuple[float, dict[str, int]] = (0.0, {})
         self.watchers = 0
@@ -84,6 +85,8 @@ class Broadcast:
             if not self.watchers and self._drawing is not None:
                 self._drawing.cancel()
                 self._drawing = None
+                if self._past is not None:
+                    self._past.cancel()
 
     async def _send_frames(self, response: web.StreamResponse) -> None:
         sent: dict[str, int] = {}
@@ -108,11 +111,12 @@ class Broadcast:
         taps = self._context.taps
         assert taps is not None
         with taps.watch():
+            self._past = None
             if time.monotonic() - self._watched_until > PAST_AGE_S:
                 self._numbers.forget()
                 self._totals = (0.0, {})
                 await self._draw_worker()
-                await self._read_past()
+                self._past = asyncio.ensure_future(self._read_past())  # takes a second; frames need not wait for it
             frame, failed = 0, False
             while True:
                 began = time.monotonic()
@@ -138,7 +142,8 @@ class Broadcast:
         published = taps.take(context.catalog["recommendations"].kafka_name, ROWS)
         if published.rows:
             await self._put_lists(published.records, published.rows)
-        self._prices.add(taps.take(context.catalog["forecasts"].kafka_name, POINTS).rows)
+        if self._past is None or self._past.done():  # lines begin with their past
+            self._prices.add(taps.take(context.catalog["forecasts"].kafka_name, POINTS).rows)
         if frame % NUMBERS_EVERY == 0:
             await self._draw_numbers()
 
@@ -212,7 +217,7 @@ class Broadcast:
                     values = [record.value for record in records if record.value is not None]
                     if name == "forecasts":
                         self._prices.add(values)
-                    elif values:
+                    elif values and "lists" not in self._parts:
                         await self._put_lists(0, values[-ROWS:])
         except (KafkaError, TsrecError, msgspec.DecodeError, OSError, TimeoutError) as error:
             logger.warning("the live page begins without what was before: %r", error)
