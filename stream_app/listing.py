@@ -1,4 +1,4 @@
-"""The list that the stream would show to a user of a log: the same rules, model, blend and filters, without a broker."""
+"""The list that the stream would show to a user of a log: the same rules, model, blend and filters; no broker."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tsrec_models.evaluation.ranking_neural import NEURAL, NeuralRecipe
 __all__ = ["BLENDED", "RECIPES", "recipe"]
 
 #: Members of the blend, the cheap ones first: what they leave of the time goes to the network. Of the networks the
-#: linear recurrent one gains most in the same time, by the validation figures in docs/evaluation-ranking.md.
+#: linear recurrent one was better than the GRU on validation events of one set (docs/evaluation-ranking.md).
 BLENDED = ("popularity-decayed", "item-to-item", "rules", "session-knn", "lru")
 
 
