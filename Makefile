@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SECONDS ?= 0
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ lint: $(VENV)/.installed-dev  ## Style, types, direction of imports
 
 bench: $(VENV)/.installed-dev  ## Lists the benchmarks; each runs alone
 	@grep -l '__main__' bench/*.py | xargs -I{} sh -c 'echo "{}: $$(sed -n "1s/\"\"\"//gp" {})"'
+
+docs: $(VENV)/.installed-dev  ## The documentation site, in build/site
+	$(BIN)/mkdocs build -q --strict
 
 clean:
 	rm -rf $(VENV) build *.egg-info
