@@ -106,7 +106,7 @@ async def _connect(app: Any) -> AIOKafkaAdminClient:
                     why = await diagnose(app.cluster)
                     if isinstance(why, BrokerRefused):
                         raise why from error
-                    logger.warning("no broker answers at %s; trying on until one does (%s)", app.bootstrap, why)
+                    logger.warning("%s; trying on until one does", why)
                 await asyncio.sleep(RETRY_S)
             else:
                 if reminded > float("-inf"):

@@ -55,29 +55,29 @@ class TransactionManager(FaustTransactionManager):  # type: ignore[misc]
         """Send a message of an ordinary agent in the transaction of the event it came of.
 
         Faust takes the transaction of the partition it goes to, which is another worker's as soon as there are
-        several, and none at all for a topic that this worker does not read. What comes of no event (a timer) goes into
-        any transaction of this worker.
+        several, and none at all for a topic that this worker does not read. For a table's changelog, which Faust sends
+        from a task of its own, that partition is the event's.
 
         Raises:
             StateError: this worker has no partition, hence no transaction.
         """
         place = self.consumer.key_partition(topic, key, partition)
-        return await self.producer.send(
-            topic, key, value, place, timestamp, headers, transactional_id=self._transaction_of(current_event())
-        )
+        tid = self._transaction_of(topic, place)
+        return await self.producer.send(topic, key, value, place, timestamp, headers, transactional_id=tid)
 
-    def _transaction_of(self, event: Any) -> str:
+    def _transaction_of(self, topic: str, partition: int | None) -> str:
         producers = self.producer._transaction_producers
-        if event is not None:
-            tid = self.transactional_id(event.message.tp)
-            if tid in producers:
-                return tid
+        event = current_event()
+        if event is not None and (tid := self.transactional_id(event.message.tp)) in producers:
+            return tid
+        if partition is not None and (tid := self.transactional_id(TP(topic, partition))) in producers:
+            return tid
         if not producers:
             raise StateError(
                 "a message cannot be sent: under exactly_once it needs a transaction, and this worker has no "
                 "partition; send from an agent, or use at_least_once"
             )
-        return str(min(producers))
+        return str(min(producers))  # of a timer, say: any will do
 
     async def _start_transactions(self, tids: Iterable[str]) -> None:
         await asyncio.gather(*(self._start_transaction(tid) for tid in tids))
