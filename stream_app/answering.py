@@ -23,7 +23,7 @@ from stream_app.inference import Ladder
 from stream_app.items import ItemIndex
 from stream_app.latest import Published
 from stream_app.lists import encode_lists_of
-from stream_app.models import LiveModel
+from stream_app.models import LiveModel, of_one_model
 from stream_app.settings import Settings
 from stream_app.stepping import step_in_order
 from stream_app.trial import Trial, Tried
@@ -145,7 +145,7 @@ class Answering:
         each is tried alone.
         """
         answers: list[Answer | Exception] = []
-        for group in _of_one_model(requests):
+        for group in of_one_model(requests):
             answers += self._together(group)
         for i, request in enumerate(requests):
             if isinstance(answers[i], Answer):
@@ -388,17 +388,6 @@ class Answering:
             took_s = time.monotonic() - now
             self._trending_until = now + max(TRENDING_AGE_S, TRENDING_SHARE * took_s)
         return self._trending
-
-
-def _of_one_model(requests: Sequence[Request]) -> list[list[Request]]:
-    """Neighbours that were prepared with the same model: one may have been swapped in between."""
-    groups: list[list[Request]] = []
-    for request in requests:
-        if groups and groups[-1][0].live is request.live:
-            groups[-1].append(request)
-        else:
-            groups.append([request])
-    return groups
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:

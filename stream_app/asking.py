@@ -19,7 +19,7 @@ from stream_app.answering import CANDIDATES, Answering
 from stream_app.blending import TRENDING, Blended
 from stream_app.errors import TsrecError
 from stream_app.inference import Merged
-from stream_app.models import LiveModel
+from stream_app.models import LiveModel, of_one_model
 from stream_app.state.shard import Shard
 from topics.spans import Spans
 from tsrec_models.sequence.rules import EMPTY
@@ -174,7 +174,7 @@ class OnDemand:
 
     def _answer(self, questions: Sequence[_Question]) -> list[Asked | Exception]:
         answers: list[Asked | Exception] = []
-        for question_group in _of_one_model(questions):
+        for question_group in of_one_model(questions):
             try:
                 answers += self._together(question_group)
             except Exception as error:  # noqa: BLE001 - raised where it was asked
@@ -248,9 +248,7 @@ def _asked(
 def _states(live: LiveModel, questions: Sequence[_Question]) -> NDArray[np.float32]:
     """Hidden states [n, width]; of who has none of this model, encoded from the history."""
     stale = [question for question in questions if question.state is None]
-    encoded = iter(
-        live.model.encode([live.to_model(q.history) for q in stale], [q.times for q in stale]) if stale else ()
-    )
+    encoded = iter(live.encode([q.history for q in stale], [q.times for q in stale]) if stale else ())
     return np.stack([next(encoded) if q.state is None else q.state[0] for q in questions])
 
 
@@ -258,16 +256,6 @@ def _padded(items: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     out = np.full(width, EMPTY, np.int64)
     out[: min(width, len(items))] = items[:width]
     return out
-
-
-def _of_one_model(questions: Sequence[_Question]) -> list[list[_Question]]:
-    groups: list[list[_Question]] = []
-    for question in questions:
-        if groups and groups[-1][0].live is question.live:
-            groups[-1].append(question)
-        else:
-            groups.append([question])
-    return groups
 
 
 def locate(shards: Sequence[Shard], key: bytes) -> tuple[Shard, int] | None:

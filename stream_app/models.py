@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from tsrec_models.sequence.content import ContentMap, item_content
 from tsrec_models.sequence.rules import EMPTY
 from tsrec_models.sequence.topk import exclude_scores, pack_ragged, select_topk
 
-__all__ = ["LiveModel", "NewItems", "check_width"]
+__all__ = ["LiveModel", "NewItems", "check_width", "of_one_model"]
 
 #: Items of the catalog that a model scores by their features at most; the latest to come count.
 MOST_NEW_ITEMS = 20_000
@@ -172,3 +172,23 @@ def check_width(artifact: Artifact, folder: Path, max_state_width: int) -> None:
             f"{folder}: its state takes {width} floats a user, rows have {max_state_width}; set "
             f"TSREC_HIDDEN_WIDTH={width} and give the group a new name (its changelog differs)"
         )
+
+
+class _Prepared(Protocol):
+    """What was prepared with a model, or with none."""
+
+    live: LiveModel | None
+
+
+_Request = TypeVar("_Request", bound=_Prepared)
+
+
+def of_one_model(requests: Sequence[_Request]) -> list[list[_Request]]:
+    """Neighbours that were prepared with the same model: another may have been swapped in between."""
+    groups: list[list[_Request]] = []
+    for request in requests:
+        if groups and groups[-1][0].live is request.live:
+            groups[-1].append(request)
+        else:
+            groups.append([request])
+    return groups
