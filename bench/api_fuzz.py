@@ -30,7 +30,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 from web import Worker, child, outputs  # noqa: E402
 from whole_job import make_topics  # noqa: E402
 
-from tests.system.brokers import Kafka, kafka_home  # noqa: E402
+from tests.system.brokers import borrow_kafka  # noqa: E402
 from tests.web_fuzz import fuzz  # noqa: E402
 from topics.catalog import Catalog  # noqa: E402
 
@@ -102,12 +102,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bootstrap = args.bootstrap
         if bootstrap is None:
-            home = kafka_home()
-            if home is None:
-                parser.error("no Apache Kafka: set KAFKA_HOME, or name a broker with --bootstrap")
-            broker = Kafka(home, folder / "kafka")
-            broker.start()
-            stack.callback(broker.stop)
+            broker = borrow_kafka(stack, folder, parser.error)
             bootstrap = broker.bootstrap
         uvloop.run(run(args, bootstrap))
 

@@ -31,7 +31,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stream_app.transport.builder import build_batches
-from tests.system.brokers import Kafka, kafka_home
+from tests.system.brokers import borrow_kafka
 from tests.system.counting import PARTITIONS, WINDOW_S
 from tests.system.crashes import standard_job
 from tests.system.kafka_io import create_topics
@@ -218,12 +218,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bootstrap = args.bootstrap
         if bootstrap is None:
-            home = kafka_home()
-            if home is None:
-                parser.error("no Apache Kafka: set KAFKA_HOME, or name one by --bootstrap")
-            broker = Kafka(home, folder / "kafka")
-            broker.start()
-            stack.callback(broker.stop)
+            broker = borrow_kafka(stack, folder, parser.error)
             bootstrap = broker.bootstrap
         batches, truth = encode(args.events, args.users)
         for _ in range(args.rounds):

@@ -38,7 +38,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from whole_job import Producer, clicks, make_topics  # noqa: E402
 
-from tests.system.brokers import Kafka, free_port, kafka_home  # noqa: E402
+from tests.system.brokers import borrow_kafka, free_port  # noqa: E402
 from topics.catalog import Catalog  # noqa: E402
 from topics.spans import Spans  # noqa: E402
 
@@ -295,12 +295,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bootstrap = args.bootstrap
         if bootstrap is None:
-            home = kafka_home()
-            if home is None:
-                parser.error("no Apache Kafka: set KAFKA_HOME, or name a broker with --bootstrap")
-            broker = Kafka(home, folder / "kafka")
-            broker.start()
-            stack.callback(broker.stop)
+            broker = borrow_kafka(stack, folder, parser.error)
             bootstrap = broker.bootstrap
             if args.first and broker.process is not None:
                 prioritise(broker.process.pid)

@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-__all__ = ["Kafka", "Tansu", "free_port", "kafka_home", "tansu_binary", "wait_for_port"]
+__all__ = ["Kafka", "Tansu", "borrow_kafka", "free_port", "kafka_home", "tansu_binary", "wait_for_port"]
 
 SHARED_KAFKA = Path(__file__).resolve().parents[3] / "shared" / "kafka"
 
@@ -151,3 +153,15 @@ class Tansu:
             self.process.kill()
             self.process.wait(10)
         self.process = None
+
+
+def borrow_kafka(stack: ExitStack, folder: Path, refuse: Callable[[str], object]) -> Kafka:
+    """An Apache Kafka of a benchmark's own, in `folder`, until `stack` ends; without a Kafka `refuse` is told why."""
+    home = kafka_home()
+    if home is None:
+        refuse("no Apache Kafka: set KAFKA_HOME, or name a broker with --bootstrap")
+        raise SystemExit(2)
+    broker = Kafka(home, folder / "kafka")
+    broker.start()
+    stack.callback(broker.stop)
+    return broker
