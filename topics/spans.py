@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,16 @@ class Spans:
         null = np.fromiter((v is None for v in parts), np.bool_, len(parts))
         start[null] = end[null] = -1
         return cls(np.frombuffer(b"".join(v for v in parts if v is not None), np.uint8), start, end)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Spans]) -> Spans:
+        """The strings of `parts` one after another, over one new buffer that holds the parts' whole buffers."""
+        first = np.cumsum([0, *(len(part.data) for part in parts[:-1])])
+        start = np.concatenate([part.start for part in parts])
+        end = np.concatenate([part.end for part in parts])
+        move = np.repeat(first, [len(part) for part in parts])
+        move[start < 0] = 0
+        return cls(np.concatenate([part.data for part in parts]), start + move, end + move)
 
     def __len__(self) -> int:
         return len(self.start)

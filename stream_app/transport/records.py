@@ -6,7 +6,7 @@ The layout is Kafka's record batch of magic 2: https://kafka.apache.org/document
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +129,24 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @classmethod
+    def joined(cls, batches: Sequence[RecordBatch]) -> RecordBatch:
+        """Batches that follow each other in one partition, as one; it was received when the first was."""
+        first = batches[0]
+        return cls(
+            first.topic,
+            first.partition,
+            np.concatenate([batch.offsets for batch in batches]),
+            np.concatenate([batch.timestamps_ms for batch in batches]),
+            Spans.joined([batch.keys for batch in batches]),
+            Spans.joined([batch.values for batch in batches]),
+            first.fetch_offset,
+            batches[-1].next_offset,
+            Spans.joined([batch.header_spans for batch in batches]),
+            first.received_s,
+            first.seek,
+        )
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> RecordBatch:
         """The records at `rows` (indices or a mask), over the same bytes."""

@@ -75,7 +75,7 @@ class Bench:
             for row, value in junk.items():
                 values[row] = value
             records.values = Spans.of(values)
-        await self.app.lanes._process(_Work(TP("clicks", 0), self.clicks, records, [("agent", self.agent)]))
+        await self.app.lanes._process([_Work(TP("clicks", 0), self.clicks, records, [("agent", self.agent)])])
 
     def users(self, topic: str) -> list[str]:
         return [
