@@ -156,11 +156,14 @@ async def latency(args: argparse.Namespace) -> None:
     keys_list, values_list = keys.tolist(), values.tolist()
     began = None
     sending: list[asyncio.Task[None]] = []
+    half: tuple[float, float] | None = None  # time and the worker's CPU seconds when half of it was sent
     # The first events wait until the worker is up; latency counts from the warm-up's end.
     while n < total and worker.poll() is None:
         now = time.time()
         if began is None:
             began = now
+        if half is None and n > total / 2:
+            half = (now, sum(psutil.Process(worker.pid).cpu_times()[:2]))
         due = min(total, int((now - began) * args.rate))
         if due > n:
             stamped = [
@@ -175,6 +178,7 @@ async def latency(args: argparse.Namespace) -> None:
                     await asyncio.sleep(0.2)
                 began = time.time() - n_hold / args.rate
         await asyncio.sleep(tick_s)
+    cpu, ended = psutil.Process(worker.pid).cpu_times(), time.time()
     await asyncio.gather(*sending)
     await asyncio.sleep(3)
     reader.cancel()
@@ -186,6 +190,7 @@ async def latency(args: argparse.Namespace) -> None:
     took = np.array([now - event for event, now in seen if event > last - args.seconds]) * 1000
     print(json.dumps({
         "bench": "whole_job_latency", "rate": args.rate, "answers": len(took), "model": args.model, "rungs": rungs,
+        **({"worker_cores": round((cpu.user + cpu.system - half[1]) / (ended - half[0]), 2)} if half else {}),
         **({f"p{q}_ms": round(float(np.percentile(took, q)), 1) for q in (50, 90, 99)} if len(took) else {}),
     }), flush=True)  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import CorruptRecordException
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.util import calc_crc32c
 
+from stream_app.transport.quick_fetch import QuickFetch
 from stream_app.transport.records import (
     CONTROL,
     HEADER,
@@ -27,6 +30,11 @@ __all__ = ["RawPartitionRecords", "hand_over_batches"]
 #: The CRC covers everything from the attributes on.
 _CRC_START = 21
 _MAGIC = 16
+
+#: After an answer of fewer bytes the next fetch waits so long: what comes meanwhile is one batch a partition, and what
+#: a fetch costs is shared by more records. Without data no fetch waits: the broker holds it until there is some.
+_SMALL_BYTES = 64 << 10
+_PACE_S = 0
 
 
 class RawPartitionRecords:
@@ -116,7 +124,9 @@ def hand_over_batches(
     fetcher = consumer._fetcher
     client = fetcher._client
     responses: dict[int, Any] = {}
+    assignments: dict[int, Any] = {}
     process = fetcher._proc_fetch_request
+    not_before: dict[int, float] = {}
 
     class Client:
         """The fetcher's client, remembering the answer to each fetch while it is being processed."""
@@ -125,26 +135,31 @@ def hand_over_batches(
             return getattr(client, name)
 
         async def send(self, node_id: int, request: Any, **kwargs: Any) -> Any:
-            response = await client.send(node_id, request, **kwargs)
+            asked = QuickFetch(request, assignments.get(id(request))) if isinstance(request, FetchRequest) else request
+            response = await client.send(node_id, asked, **kwargs)
             if id(request) in responses:
                 responses[id(request)] = response
             return response
 
     async def process_and_replace(assignment: Any, node_id: int, request: Any) -> bool:
-        responses[id(request)] = None
+        await asyncio.sleep(not_before.get(node_id, 0.0) - time.monotonic())
+        responses[id(request)], assignments[id(request)] = None, assignment
         try:
             wake_up: bool = await process(assignment, node_id, request)
             response = responses[id(request)]
         finally:
             responses.pop(id(request), None)
+            assignments.pop(id(request), None)
         if response is None:
             return wake_up
+        size = 0
         for topic, partitions in response.topics:
             if not wants_batches(topic):
                 continue
             for partition, _error, _highwater, *data in partitions:
                 tp = TopicPartition(topic, partition)
                 result = fetcher._records.get(tp)
+                size += len(data[-1] or b"")
                 if type(result) is not FetchResult or isinstance(result._partition_records, RawPartitionRecords):
                     continue
                 aborted = data[2] if response.API_VERSION >= 11 else data[-2] if response.API_VERSION >= 4 else None
@@ -157,6 +172,8 @@ def hand_over_batches(
                     read_committed=fetcher._isolation_level == READ_COMMITTED,
                     seek=seek,
                 )
+        if 0 < size < _SMALL_BYTES:
+            not_before[node_id] = time.monotonic() + _PACE_S
         return wake_up
 
     fetcher._client = Client()
