@@ -67,6 +67,10 @@ def start_worker(args: argparse.Namespace, prefix: str, budget_ms: float) -> sub
     )  # fmt: skip
     if args.model:
         env["TSREC_MODEL"] = args.model
+    if args.core is not None:
+        env["TSREC_CORE"] = str(args.core)
+    if args.pace_ms is not None:
+        env["TSREC_FETCH_PACE_MS"] = str(args.pace_ms)
     return subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker"], env=env)
 
 
@@ -114,7 +118,14 @@ async def throughput(args: argparse.Namespace) -> None:
     worker.wait(20)
     await watcher.stop()
     await producer.stop()
-    row = {"bench": "whole_job", "events": args.events, "items": args.items, "model": args.model, "done": done}
+    row = {
+        "bench": "whole_job",
+        "events": args.events,
+        "items": args.items,
+        "model": args.model,
+        "core": args.core,
+        "done": done,
+    }
     if len(marks) == 2:
         (t0, n0, c0), (t1, n1, c1) = marks[0.1], marks[0.9]
         row |= {
@@ -190,6 +201,7 @@ async def latency(args: argparse.Namespace) -> None:
     took = np.array([now - event for event, now in seen if event > last - args.seconds]) * 1000
     print(json.dumps({
         "bench": "whole_job_latency", "rate": args.rate, "answers": len(took), "model": args.model, "rungs": rungs,
+        "core": args.core, "pace_ms": args.pace_ms,
         **({"worker_cores": round((cpu.user + cpu.system - half[1]) / (ended - half[0]), 2)} if half else {}),
         **({f"p{q}_ms": round(float(np.percentile(took, q)), 1) for q in (50, 90, 99)} if len(took) else {}),
     }), flush=True)  # fmt: skip
@@ -200,6 +212,8 @@ if __name__ == "__main__":
     parser.add_argument("mode", choices=["throughput", "latency"])
     parser.add_argument("--bootstrap", default=os.environ.get("BOOTSTRAP", "127.0.0.1:9092"))
     parser.add_argument("--guarantee", default="at_least_once")
+    parser.add_argument("--core", type=int, help="core that the worker keeps to")
+    parser.add_argument("--pace-ms", type=float, help="fetch_pace_ms of the worker")
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--items", type=int, default=3_800)

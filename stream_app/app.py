@@ -98,6 +98,7 @@ def build(settings: Settings) -> Application:
         session_timeout_s=settings.session_timeout_s,
         batch_bytes=settings.batch_bytes,
         fetch_bytes=settings.fetch_bytes,
+        fetch_pace_s=settings.fetch_pace_ms / 1000,
         compression=settings.compression,
         dead_letters=catalog["dead-letters"].kafka_name,
         late_events=catalog["late-events"].kafka_name,

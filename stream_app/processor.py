@@ -62,6 +62,7 @@ class Processor(faust.App):  # type: ignore[misc]
         session_timeout_s: float = 10.0,
         batch_bytes: int = 512 << 10,
         fetch_bytes: int = 1 << 20,
+        fetch_pace_s: float = 0.0,
         compression: str | None = None,
         dead_letters: str = "dead-letters",
         late_events: str = "late-events",
@@ -113,6 +114,7 @@ class Processor(faust.App):  # type: ignore[misc]
         #: Topic -> settings it is made with, where this worker makes it.
         self.topic_configs: dict[str, dict[str, str]] = {}
         #: Topic -> largest record batch the broker takes; filled before anything is sent.
+        self.fetch_pace_s = fetch_pace_s
         self.max_message_bytes: dict[str, int] = {}
         #: What this worker cannot go on from; set once, with `failed`.
         self.failure: BaseException | None = None

@@ -302,6 +302,11 @@ class Settings(BaseSettings):
     offset_reset: Literal["earliest", "latest"] = Field("earliest", description="Where a new group begins.")
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = Field(None, description="Codec of what is sent.")
     fetch_bytes: Annotated[int, Field(ge=1024)] = Field(1 << 20, description="Most bytes a fetch of one partition.")
+    fetch_pace_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
+        8.0,
+        description="After an answer with little data the next fetch waits so long: what comes meanwhile is one batch. "
+        "Less is lower latency for more CPU.",
+    )
     batch_bytes: Annotated[int, Field(ge=1024)] = Field(512 << 10, description="Largest record batch sent.")
     checkpoint_interval_s: Positive = Field(1.0, description="Between two checkpoints.")
     shutdown_timeout_s: Positive = Field(
@@ -343,6 +348,11 @@ class Settings(BaseSettings):
     )
     hidden_width: Annotated[int, Field(ge=1)] = Field(
         66, description="Floats a user's row has for the model's state; part of the changelog's schema."
+    )
+    core: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="The core that a worker's threads keep to: lower latency, less throughput. Process i of several "
+        "keeps to the i-th core after it.",
     )
     device: str = Field("auto", description="Where the neural model runs: auto, cpu, cuda, cuda:1, …")
     trigger: TriggerSettings = Field(default_factory=TriggerSettings, description="When a recommendation is made.")

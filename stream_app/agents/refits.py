@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from stream_app import cores
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from tsrec_models.risk.bar_refits import GJR_FROM, Job, Refitted
@@ -110,8 +111,9 @@ class Refits:
         if self._pool is None:
             # Spawned: a copy of a process with threads may hang in a lock that one of them held.
             self._pool = ProcessPoolExecutor(
-                self.processes, mp_context=multiprocessing.get_context("spawn"), initializer=_set_up
-            )
+                self.processes, mp_context=multiprocessing.get_context("spawn"), initializer=_set_up,
+                initargs=(cores.own(),),
+            )  # fmt: skip
         return self._pool
 
     def _give_up(self) -> None:
@@ -126,8 +128,9 @@ def _solve(job: Solvable[T]) -> T:
     return job.solve()
 
 
-def _set_up() -> None:
-    """In a new process: leave signals to the worker, and end with it whatever ends it."""
+def _set_up(own_cores: frozenset[int] | None) -> None:
+    """In a new process: leave signals to the worker, and its core if it keeps to one; end with it whatever ends it."""
+    cores.take(own_cores)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

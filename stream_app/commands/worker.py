@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from stream_app.cores import keep_to
 from stream_app.settings import load
 
 __all__ = ["command"]
@@ -25,6 +27,7 @@ RESTART_S, RESTART_MAX_S, HEALTHY_S = 1.0, 60.0, 60.0
 @click.option("--guarantee", type=click.Choice(["at_least_once", "exactly_once"]), help="[TSREC_GUARANTEE]")
 @click.option("--model", type=click.Path(path_type=Path), help="Folder of the trained artifact. [TSREC_MODEL]")
 @click.option("--web-port", type=int, help="Port of /metrics, /healthz, /readyz; process i of several takes port + i.")
+@click.option("--core", type=click.IntRange(0), help="Core to keep to; process i of several takes the i-th after it.")
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), help="[TSREC_LOG_LEVEL]")
 def command(processes: int, **options: object) -> None:
     """Read clicks, purchases and trades; publish recommendations and alerts; until SIGTERM.
@@ -35,12 +38,14 @@ def command(processes: int, **options: object) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     if processes > 1:
         sys.exit(_supervise(processes, given))
+    settings = load(**given)
+    if settings.core is not None:
+        keep_to(settings.core)  # before anything starts threads, which inherit it
     from threadpoolctl import threadpool_limits
 
     from stream_app.app import build
     from stream_app.worker import run_worker
 
-    settings = load(**given)
     # Batches are small: more threads of BLAS would wait for each other, and take the cores of broker and event loop.
     threadpool_limits(1)
     application = build(settings)
@@ -50,12 +55,16 @@ def command(processes: int, **options: object) -> None:
 def _supervise(processes: int, given: dict[str, object]) -> int:
     """Run `processes` workers; start one again that crashes; pass SIGTERM on. The exit code is the worst of theirs."""
     settings = load(**given)
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if name != "web_port"]
+    own = ("web_port", "core")
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if name not in own]
     stopping = False
 
     def start(i: int) -> subprocess.Popen[bytes]:
         port = settings.web_port + i if settings.web_port else 0
-        return subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker", f"--web-port={port}", *arguments])
+        each = [f"--web-port={port}", *arguments]
+        if settings.core is not None:
+            each.append(f"--core={(settings.core + i) % (os.cpu_count() or 1)}")
+        return subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker", *each])
 
     def stop(*_: object) -> None:
         nonlocal stopping

@@ -73,7 +73,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         consumer = self._ensure_consumer()
-        hand_over_batches(consumer, self.consumer.is_batch_topic, lambda: self.sought.number)
+        pace_s = getattr(self.app, "fetch_pace_s", 0.0)
+        hand_over_batches(consumer, self.consumer.is_batch_topic, lambda: self.sought.number, pace_s)
         self._renew_lease_by_heartbeats(consumer._coordinator)
         consumer._coordinator._coordination_task.add_done_callback(self._on_coordination_ended)
 

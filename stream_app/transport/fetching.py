@@ -31,10 +31,8 @@ __all__ = ["RawPartitionRecords", "hand_over_batches"]
 _CRC_START = 21
 _MAGIC = 16
 
-#: After an answer of fewer bytes the next fetch waits so long: what comes meanwhile is one batch a partition, and what
-#: a fetch costs is shared by more records. Without data no fetch waits: the broker holds it until there is some.
+#: An answer of fewer bytes has little data: the next fetch waits a moment for more.
 _SMALL_BYTES = 64 << 10
-_PACE_S = 0
 
 
 class RawPartitionRecords:
@@ -113,13 +111,15 @@ class RawPartitionRecords:
 
 
 def hand_over_batches(
-    consumer: AIOKafkaConsumer, wants_batches: Callable[[str], bool], seek: Callable[[], int]
+    consumer: AIOKafkaConsumer, wants_batches: Callable[[str], bool], seek: Callable[[], int], pace_s: float = 0.0
 ) -> None:
     """Make the fetcher of `consumer` return `RecordBatch` objects for the topics that `wants_batches` names.
 
     The fetcher parses a response and stores a FetchResult a partition; for our topics what it stored is replaced by
     one over the same bytes. Nothing has been iterated by then, so no record is parsed twice. `seek` is the number of
-    the last seek, which goes with each batch.
+    the last seek, which goes with each batch. After an answer with little data the next fetch of that broker waits
+    `pace_s`: what comes meanwhile is one batch a partition, and what a fetch costs is shared by more records. Without
+    data no fetch waits, the broker holds it until there is some.
     """
     fetcher = consumer._fetcher
     client = fetcher._client
@@ -173,7 +173,7 @@ def hand_over_batches(
                     seek=seek,
                 )
         if 0 < size < _SMALL_BYTES:
-            not_before[node_id] = time.monotonic() + _PACE_S
+            not_before[node_id] = time.monotonic() + pace_s
         return wake_up
 
     fetcher._client = Client()

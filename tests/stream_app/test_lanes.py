@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from stream_app.batch import Batch
-from stream_app.lanes import Handler, _Work
+from stream_app.lanes import DEPTH, JOINED_RECORDS, Handler, _Lane, _Work
 from stream_app.processor import Processor
 from stream_app.state.windows import TumblingCounts
 from stream_app.transport.ranges import RangeTracker
@@ -169,3 +170,53 @@ async def test_a_failing_broker_is_no_failure_of_a_record() -> None:
 
 def _dead(bench: Bench, reason: str) -> float:
     return float(bench.app.metrics.dead_letters.labels("clicks", reason)._value.get())
+
+
+async def test_small_batches_that_wait_are_processed_as_one() -> None:
+    bench = Bench(count_and_echo)
+    lane, all_clicks = _Lane(), clicks(12)
+    offset = 0
+    for size in (3, 4, 5):
+        records = batch_of(bench.clicks, all_clicks[offset : offset + size]).records  # type: ignore[arg-type]
+        records.offsets = records.offsets + offset
+        records.fetch_offset, records.next_offset = offset, offset + size
+        await lane.put(_Work(TP("clicks", 0), bench.clicks, records, [("agent", bench.agent)]))
+        offset += size
+    await bench.app.lanes._process(await lane.take())
+    assert bench.batches == [12]
+    assert bench.users("out") == [f"u{i}" for i in range(12)]
+    assert bench.app._consumer.done == [3, 7, 12]  # each is done with by itself
+
+
+async def test_batches_that_do_not_follow_each_other_stay_apart() -> None:
+    bench = Bench(count_and_echo)
+    lane = _Lane()
+
+    def work(first: int, last: int, *, seek: int = 0, topic: str = "clicks") -> _Work:
+        records = batch_of(bench.clicks, clicks(last - first)).records  # type: ignore[arg-type]
+        records.fetch_offset, records.next_offset, records.seek = first, last, seek
+        return _Work(TP(topic, 0), bench.clicks, records, [("agent", bench.agent)])
+
+    large = JOINED_RECORDS
+    for each in [
+        work(0, 3), work(3, 6, seek=1), work(6, 9, seek=1, topic="purchases"), work(3, 6), work(7, 9),
+        work(9, 9 + large), work(9 + large, 30 + large),
+    ]:  # fmt: skip
+        await lane.put(each)
+    assert [len(await lane.take()) for _ in range(7)] == [1] * 7
+
+
+async def test_a_full_lane_holds_up_whoever_brings_more_until_something_is_taken() -> None:
+    bench, lane = Bench(count_and_echo), _Lane()
+    for i in range(DEPTH):
+        records = batch_of(bench.clicks, clicks(1)).records  # type: ignore[arg-type]
+        records.fetch_offset = 10 * i  # apart, so that each take is one
+        await lane.put(_Work(TP("clicks", 0), bench.clicks, records, []))
+    waiting = asyncio.create_task(lane.put(_Work(TP("clicks", 0), bench.clicks, records, [])))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await lane.take()
+    await asyncio.wait_for(waiting, 5)
+    lane.clear()
+    for _ in range(DEPTH):  # all the room is back
+        await asyncio.wait_for(lane.put(_Work(TP("clicks", 0), bench.clicks, records, [])), 5)

@@ -168,7 +168,7 @@ def check_a_seed_decides_everything(factory: Factory) -> None:
     first, second = factory(log, 1).arrays(), factory(log, 1).arrays()
     assert first.keys() == second.keys()
     for name, array in first.items():
-        # Not to the last bit: a matrix product rounds by the alignment of its operands in memory, which no seed decides.
+        # Not to the last bit: a matrix product rounds by where its operands lie in memory, which no seed decides.
         np.testing.assert_allclose(array, second[name], rtol=1e-5, atol=1e-7)
 
 
