@@ -67,10 +67,6 @@ def start_worker(args: argparse.Namespace, prefix: str, budget_ms: float) -> sub
     )  # fmt: skip
     if args.model:
         env["TSREC_MODEL"] = args.model
-    if args.core is not None:
-        env["TSREC_CORE"] = str(args.core)
-    if args.pace_ms is not None:
-        env["TSREC_FETCH_PACE_MS"] = str(args.pace_ms)
     return subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker"], env=env)
 
 
@@ -225,4 +221,8 @@ if __name__ == "__main__":
     parser.add_argument("--limit", type=float, default=300.0)
     parser.add_argument("--web-port", type=int, default=0, help="of the worker, to look at its metrics meanwhile")
     arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.environ["TSREC_CORE"] = str(arguments.core)
+    if arguments.pace_ms is not None:
+        os.environ["TSREC_FETCH_PACE_MS"] = str(arguments.pace_ms)
     asyncio.run(throughput(arguments) if arguments.mode == "throughput" else latency(arguments))
