@@ -153,6 +153,14 @@ class OnDemand:
         mask, until = self._mask[0], self._shown_until
         return mask if time.monotonic() < until + 1.0 - _SHOWN_S else None
 
+    def shown_is_old(self) -> bool:
+        """Whether `look` is due: `shown_lately` will soon say nothing. Any thread may ask."""
+        return time.monotonic() >= self._shown_until
+
+    def look(self) -> None:
+        """See which items are for sale now."""
+        self._shown()
+
     def _shown(self) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
         """Which items may be shown, and the category of each; a pass over all items, so kept for a moment."""
         now, items = time.monotonic(), self._recommender.items

@@ -6,6 +6,7 @@ user's next event brings one.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -71,6 +72,11 @@ def _dtype(k: int) -> np.dtype[Any]:
     )  # fmt: skip
 
 
+def _struct(k: int) -> struct.Struct:
+    """The same as `_dtype`, for one row: a fifth of the time that numpy takes for each of its fields."""
+    return struct.Struct(f"<qdd{k}i{k}i{k}fI{k}b{_ID_DIGITS // 2}sbBBB")
+
+
 class _Partition:
     def __init__(self, shard: Shard, dtype: np.dtype[Any]) -> None:
         self.shard = shard
@@ -87,6 +93,7 @@ class LatestLists:
     def __init__(self, k: int) -> None:
         self.k = k
         self.dtype = _dtype(k)
+        self._layout = _struct(k)
         self._partitions: dict[int, _Partition] = {}
         self._names: list[str] = []
 
@@ -129,17 +136,17 @@ class LatestLists:
         part = self._partitions.get(shard.partition)
         if part is None or part.shard is not shard or not 0 <= row < part.used:
             return None
-        kept = part.rows[row].copy()
-        # A row number is given again when its user was evicted; a batch that failed took its marks back.
-        if int(kept["user"]) != _hash(user) or int(kept["offset"]) > shard.column("_mark")[row, kept["topic"]]:
-            return None
-        return self._listed(part, row, kept)
+        return self._checked(part, row, user, part.rows[row].tobytes())
 
     def read_elsewhere(self, shard: Shard, row: int, user: bytes) -> Listed | None:
         """As `read`, from another thread: nothing that it looks at ever moves, and a list that is being written just
         then, or was never written, is None; the stream's loop knows."""
-        first = self.read(shard, row, user)
-        return first if first is not None and first == self.read(shard, row, user) else None
+        part = self._partitions.get(shard.partition)
+        if part is None or part.shard is not shard or not 0 <= row < part.used:
+            return None
+        kept = part.rows[row].tobytes()
+        listed = self._checked(part, row, user, kept)
+        return listed if kept == part.rows[row].tobytes() else None
 
     def candidates(self, decision_id: str) -> list[tuple[int, int]]:
         """Partition and row where a decision of this id may be kept; any thread may ask, `read_decision` is sure."""
@@ -189,13 +196,17 @@ class LatestLists:
         self._names.append(name)
         return len(self._names) - 1
 
-    def _listed(self, part: _Partition, row: int, kept: Any) -> Listed:
-        size = int(kept["size"])
+    def _checked(self, part: _Partition, row: int, user: bytes, kept: bytes) -> Listed | None:
+        k = self.k
+        offset, event_ts, produced_ts, *more = self._layout.unpack(kept)
+        items, causes, scores, sources = more[:k], more[k : 2 * k], more[2 * k : 3 * k], more[3 * k + 1 : 4 * k + 1]
+        identity, topic, model, rung, size = more[4 * k + 1 :]
+        # A row number is given again when its user was evicted; a batch that failed took its marks back.
+        if more[3 * k] != _hash(user) or offset > part.shard.column("_mark")[row, topic]:
+            return None
         return Listed(
-            bytes(kept["id"]).hex(), int(kept["topic"]), int(kept["offset"]), float(kept["event_ts"]),
-            float(kept["produced_ts"]), self._names[kept["model"]], self._names[kept["rung"]],
-            kept["items"][:size].tolist(), np.round(kept["scores"][:size].astype(np.float64), 6).tolist(),
-            kept["sources"][:size].tolist(), kept["causes"][:size].tolist(), part.notes.get(row),
+            identity.hex(), topic, offset, event_ts, produced_ts, self._names[model], self._names[rung], items[:size],
+            [round(score, 6) for score in scores[:size]], sources[:size], causes[:size], part.notes.get(row),
         )  # fmt: skip
 
 

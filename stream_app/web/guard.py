@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from stream_app.metrics import Metrics
+from stream_app.web.connection import vouch
 from stream_app.web.context import StreamBusy
 from stream_app.web.headers import add_headers
 from stream_app.web.limits import RateLimit
@@ -96,10 +97,9 @@ class Guard:
 
     def _check_token(self, request: web.Request, client: str, now: float) -> None:
         security = self.security
-        if security.token is None:
-            return
         authorization = request.headers.get("Authorization")
         if security.accepts(authorization):
+            vouch(request)  # a token does not end, unlike a session
             return
         if authorization is None and security.accepts_session(request.cookies.get(SESSION_COOKIE)):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-__all__ = ["SECURITY_HEADERS", "add_headers"]
+__all__ = ["SECURITY_HEADERS", "TLS_HEADERS", "add_headers"]
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -16,6 +16,9 @@ SECURITY_HEADERS = {
     "Server": "tsrec",
 }
 
+#: And where this answer came over TLS, the next one shall too.
+TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
+
 
 def add_headers(response: web.StreamResponse, *, tls: bool) -> None:
     """Add those that the route has not set itself; over TLS, that it is to be TLS next time too."""
@@ -25,4 +28,4 @@ def add_headers(response: web.StreamResponse, *, tls: bool) -> None:
             headers[name] = value
     headers["Server"] = SECURITY_HEADERS["Server"]  # the library names itself and its version before this
     if tls:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
+        headers.update(TLS_HEADERS)

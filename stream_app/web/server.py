@@ -28,6 +28,7 @@ from stream_app.web.health import Health
 from stream_app.web.limits import Connections, RateLimit
 from stream_app.web.peers import Peers, advertised_url, member_url, unserved_url
 from stream_app.web.sessions import Sessions
+from stream_app.web.shortcut import Shortcut
 from stream_app.web.tokens import Security
 
 __all__ = ["WebServer"]
@@ -105,13 +106,15 @@ class WebServer(Service):  # type: ignore[misc]
         )  # fmt: skip
         site = web.Application(middlewares=[web.middleware(guard)], client_max_size=settings.web_body_bytes)
         site.on_response_prepare.append(guard.prepare)
-        site.add_routes(list(self._routes(peers)))
+        kept = api.KeptLists(self.context, peers)
+        site.add_routes(list(self._routes(peers, kept)))
         runner = web.AppRunner(site, access_log=None, shutdown_timeout=_CLOSE_S)
         await runner.setup()
         watching: asyncio.Task[None] | None = None
         try:
             assert runner.server is not None
-            acceptor = Acceptor(runner.server, Connections(settings.web_connections), settings.web_timeout_s)
+            shortcut = Shortcut(kept, guard.rate, self.context.metrics, tls=self.security.tls is not None)
+            acceptor = Acceptor(runner.server, Connections(settings.web_connections), settings.web_timeout_s, shortcut)
             tls: dict[str, Any] = {}
             if self.security.tls is not None:
                 tls = {"ssl": self.security.tls, "ssl_handshake_timeout": _HANDSHAKE_S}
@@ -133,11 +136,11 @@ class WebServer(Service):  # type: ignore[misc]
             await peers.close()
             await runner.cleanup()
 
-    def _routes(self, peers: Peers) -> Iterable[web.AbstractRouteDef]:
+    def _routes(self, peers: Peers, kept: api.KeptLists) -> Iterable[web.AbstractRouteDef]:
         yield from Health(self.context).routes()
         yield from Exposition(self.context).routes()
         yield from Sessions(self.security).routes()
-        yield from api.routes(self.context, peers)
+        yield from api.routes(self.context, peers, kept)
         if (Path(__file__).parent / "live" / "routes.py").exists():
             live = importlib.import_module("stream_app.web.live")
             yield from live.routes(self.context, peers)
