@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsrec_models.arima.bank import ArimaBank, Innovations
-from tsrec_models.arima.conformal import AdaptiveIntervals, Intervals
+from tsrec_models.arima.conformal import UNFITTED, AdaptiveIntervals, Intervals
 from tsrec_models.base import Forecast, ModelError
 
 __all__ = ["CalibratedBank", "Step"]
@@ -75,10 +75,11 @@ class CalibratedBank:
         forecast = self.bank.forecast(self.horizons, rows, x)
         return forecast, self.intervals_model.around(forecast, rows)
 
-    def warm_up(self, y: Floats, rows: Ints) -> None:
-        """Filter a past y [times, n] that the parameters were fitted on, and start the intervals from its errors.
+    def warm_up(self, y: Floats, rows: Ints, coefficients: Floats | float = UNFITTED) -> None:
+        """Filter a past y [times, n], and start the intervals from its errors.
 
-        One step ahead they are the innovations; further ahead, errors of forecasts along the way (every step).
+        One step ahead they are the innovations; further ahead, errors of forecasts along the way (every step). Where
+        the parameters were fitted on this past, `coefficients` says how many (`Estimates.n_coefficients`).
         """
         errors = np.full((len(y), len(rows), self.horizons), np.nan)
         if self.horizons == 1 or self.bank.layout.k:
@@ -99,7 +100,7 @@ class CalibratedBank:
         if self.horizons == 1 and not self.bank.layout.k:
             forecast = self.bank.forecast(1, rows)
             self._due[rows, 0, :, 0], self._due[rows, 0, :, 1] = forecast.mean, forecast.variance
-        self.intervals_model.calibrate(np.where(np.isfinite(errors), errors, np.nan), rows)
+        self.intervals_model.calibrate(np.where(np.isfinite(errors), errors, np.nan), rows, coefficients)
 
     def to_rows(self, rows: Ints) -> Floats:
         """State [n, state_width] of `rows`, copied."""

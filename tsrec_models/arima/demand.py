@@ -80,7 +80,7 @@ def forecast_demand(counts: Floats, order: tuple[int, int, int] = (0, 1, 1), lev
     fits = estimate([values[np.isfinite(values[:, i]), i] for i in range(n)], Order(*order))
     model = CalibratedBank(fits.bank(), horizons=1, level=level)
     half = times - int(known.min()) // 2
-    model.warm_up(values[:half], rows)
+    model.warm_up(values[:half], rows, fits.n_coefficients())
     for t in range(half, times):
         model.step(values[t], rows)
     forecast, intervals = model.forecast(rows)

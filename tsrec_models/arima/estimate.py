@@ -52,6 +52,12 @@ class Estimates:
         """The estimates of some series."""
         return Estimates(*(getattr(self, f.name)[rows] for f in fields(Estimates)))
 
+    def n_coefficients(self) -> Floats:
+        """How many coefficients were estimated of each series, [n]: lags, mean and regressors, not the variance."""
+        lags = self.orders[:, [ORDER_FIELDS.index(name) for name in "pqPQ"]].sum(axis=1)
+        count: Floats = (lags + self.orders[:, ORDER_FIELDS.index("mean")] + self.beta.shape[1]).astype(np.float64)
+        return count
+
     def alike(self) -> list[Ints]:
         """Positions of the series that fit one bank well: those without a season, and those of each period.
 

@@ -200,7 +200,8 @@ def _roll_bank(fits: Estimates, series: Sequence[Floats], starts: Sequence[int],
     """`roll` for series that share a bank, from fits of their first `starts` values."""
     n = len(series)
     model = CalibratedBank(fits.bank(), horizon, level)
-    model.warm_up(_aligned([y[:w] for y, w in zip(series, starts, strict=True)]), np.arange(n))
+    past = _aligned([y[:w] for y, w in zip(series, starts, strict=True)])
+    model.warm_up(past, np.arange(n), fits.n_coefficients())
     steps = np.array([len(y) - w for y, w in zip(series, starts, strict=True)])
     total = int(steps.max())
     covered = np.full((total, n, horizon), np.nan)

@@ -235,7 +235,7 @@ class BarModels:
         bank = ArimaBank(1, found.arima, self.layout)
         innovations = bank.filter(self.risk.returns(state, row)[:, None]).value[:, 0]
         if not state[row, _FITTED]:
-            self.band.start(state, row, innovations)
+            self.band.start(state, row, innovations, float(self.order.n_coefficients))
         state[row, self._parameters] = found.arima
         state[row, self._states] = bank.to_rows()[0]
         state[row, _FITTED] = state[row, _COUNT]
@@ -254,7 +254,7 @@ class BarModels:
             bank.from_rows(np.arange(len(at)), state[at, self._states])
             forecast = bank.forecast(1)
             outcome.mean[last] = forecast.mean[:, 0]
-            outcome.half_width[last] = self.band.half_width(state, at, forecast.variance[:, 0])
+            outcome.half_width[last] = self.band.half_width(state, at)
         return changed
 
     def _tail_risk(
@@ -304,7 +304,7 @@ class BarModels:
         _, before = occurrences(rows)
         later = np.flatnonzero(before >= 0)
         mean[before[later]] = returns[later] - innovations.value[later]
-        return band.z, band.sigma, band.held, mean, band.next_radius * band.next_sigma
+        return band.z, band.sigma, band.held, mean, band.next_half
 
     def _bank(self, parameters: NDArray[np.float64]) -> ArimaBank:
         if self._scratch is None:

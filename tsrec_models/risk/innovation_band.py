@@ -1,23 +1,26 @@
 """A band for the innovations of a series: how large is usual now, what interval keeps its promise, what is an alarm.
 
-Innovations are scaled by an exponentially weighted variance, since their size comes in clusters. The interval's radius,
-in those units, follows the quantile that keeps the stated coverage: up by eta * level after a miss, down by
-eta * (1 - level) after a hit (Gibbs and Candès 2021; Angelopoulos, Candès and Tibshirani 2023), so that the share of
-misses tends to 1 - level whatever the distribution and its drift. The alarm line is not learned from the series: it is
-where a Student t with four degrees of freedom, the tail of intraday returns everywhere (Gopikrishnan et al. 1999), is
-left as often as the stated number of false alarms a day allows.
+The interval is the adaptive conformal one of `arima.conformal`: a quantile, tracked online, in units of a moving mean
+of the innovations' size, so that the share of misses tends to 1 - level whatever the distribution and its drift. For
+alarms innovations are scaled by an exponentially weighted variance, since their size comes in clusters. The alarm line
+is not learned from the series: it is where a Student t with four degrees of freedom, the tail of intraday returns
+everywhere (Gopikrishnan et al. 1999), is left as often as the stated number of false alarms a day allows.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
+from tsrec_models.arima.conformal import MEAN_ABSOLUTE_NORMAL, RATE, UNFITTED
+from tsrec_models.arima.conformal_kernel import WIDTH as INTERVAL_WIDTH
+from tsrec_models.arima.conformal_kernel import M, Q, begin, learn
 from tsrec_models.base import ModelError
 
 __all__ = ["TAIL_INDEX", "Band", "InnovationBand", "alarm_sigmas"]
@@ -25,7 +28,10 @@ __all__ = ["TAIL_INDEX", "Band", "InnovationBand", "alarm_sigmas"]
 #: Degrees of freedom of returns over seconds to minutes: a power law of index three to four.
 TAIL_INDEX = 4
 
-_VARIANCE, _RADIUS, _SCORED, _MISSED, WIDTH = 0, 1, 2, 3, 4
+#: Columns: variance, the interval's state, innovations scored and missed.
+_VARIANCE, _INTERVAL = 0, 1
+_SCORED = _INTERVAL + INTERVAL_WIDTH
+_MISSED, WIDTH = _SCORED + 1, _SCORED + 2
 #: Weight of the newest squared innovation (half-life of about 23 bars), and of the series' own long-run variance that
 #: the scale never falls below: after a still minute a small move is not a sensation.
 _ALPHA, _FLOOR_SHARE = 0.03, 0.5
@@ -42,13 +48,12 @@ def alarm_sigmas(alarm_rate: float) -> float:
 @dataclass(frozen=True)
 class Band:
     """Of each innovation, [n]: its scale as known before it, its standardised value, whether the interval held it
-    (1, 0, NaN where nothing was observed), and scale and radius of the next step's interval."""
+    (1, 0, NaN where nothing was observed), and half the width of the next step's interval."""
 
     sigma: NDArray[np.float64]
     z: NDArray[np.float64]
     held: NDArray[np.float64]
-    next_sigma: NDArray[np.float64]
-    next_radius: NDArray[np.float64]
+    next_half: NDArray[np.float64]
 
 
 class InnovationBand:
@@ -56,26 +61,34 @@ class InnovationBand:
 
     width = WIDTH
 
-    def __init__(self, level: float = 0.9, eta: float = 0.05, offset: int = 0) -> None:
-        """`level` is the coverage of the intervals, `eta` the step of their radius in standard deviations."""
-        if not 0.5 <= level < 1.0 or not 0.0 < eta < 1.0:
-            raise ModelError(f"interval level {level:g} or step {eta:g}: give a level in [0.5, 1), a step in (0, 1)")
+    def __init__(self, level: float = 0.9, rate: float = RATE, offset: int = 0) -> None:
+        """`level` is the coverage of the intervals, `rate` the step of their quantile after a miss."""
+        if not 0.5 <= level < 1.0 or not 0.0 < rate < 1.0:
+            raise ModelError(f"interval level {level:g} or rate {rate:g}: give a level in [0.5, 1), a rate in (0, 1)")
         self.level = level
-        self.eta = eta
+        self.rate = rate
         self.offset = offset
 
-    def start(self, state: NDArray[np.float64], row: int, innovations: NDArray[np.float64]) -> None:
-        """Begin a row with the innovations [n] of its warm-up: scale from their mean square, radius from running over
-        them from the normal quantile."""
+    def start(
+        self, state: NDArray[np.float64], row: int, innovations: NDArray[np.float64], coefficients: float = UNFITTED
+    ) -> None:
+        """Begin a row with the innovations [n] of its warm-up: scale from their mean square, interval from their size.
+
+        coefficients: how many the model has that was fitted on the warm-up.
+        """
         seen = innovations[np.isfinite(innovations)]
         if not len(seen):
             raise ModelError("a band needs at least one innovation to start from")
         variance = float(np.mean(seen * seen))
-        at = self.offset
-        state[row, at : at + WIDTH] = variance, abs(float(student_t.ppf((1 - self.level) / 2, 1e6))), 0.0, 0.0
-        rows = np.full(len(seen), row, np.int64)
-        self.update(state, rows, seen, np.full(len(seen), variance))
-        state[row, at + _SCORED : at + WIDTH] = 0.0
+        band = state[row, self.offset : self.offset + WIDTH]
+        band[:] = 0.0
+        # Until `begin` has enough to tell: the normal quantile of the mean size.
+        band[_INTERVAL + Q] = NormalDist().inv_cdf(0.5 + self.level / 2) / MEAN_ABSOLUTE_NORMAL
+        band[_INTERVAL + M] = float(np.mean(np.abs(seen)))
+        begin(band[_INTERVAL:_SCORED], np.abs(seen), self.level, coefficients)
+        for value in seen.tolist():
+            variance += _ALPHA * (value * value - variance)
+        band[_VARIANCE] = variance
 
     def update(
         self,
@@ -86,20 +99,17 @@ class InnovationBand:
     ) -> Band:
         """Take innovations [n] and their model variances [n] in order; a row may come more than once. NaN: missing."""
         n = len(rows)
-        band = Band(np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n))
+        band = Band(np.empty(n), np.empty(n), np.empty(n), np.empty(n))
         _update(
-            state, self.offset, self.level, self.eta, rows, innovations, variances,
-            band.sigma, band.z, band.held, band.next_sigma, band.next_radius,
+            state, self.offset, self.level, self.rate, rows, innovations, variances,
+            band.sigma, band.z, band.held, band.next_half,
         )  # fmt: skip
         return band
 
-    def half_width(
-        self, state: NDArray[np.float64], rows: NDArray[np.int64], variances: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """[rows]: half the width of the next step's interval, where the model's variance [rows] is that."""
-        floor = np.where(np.isfinite(variances), _FLOOR_SHARE * variances, 0.0)
-        scale = np.sqrt(np.maximum(state[rows, self.offset + _VARIANCE], floor))
-        return np.asarray(state[rows, self.offset + _RADIUS] * scale, np.float64)
+    def half_width(self, state: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[rows]: half the width of the next step's interval."""
+        at = self.offset + _INTERVAL
+        return np.asarray(state[rows, at + Q] * state[rows, at + M], np.float64)
 
     def coverage(self, state: NDArray[np.float64], row: int) -> tuple[float, int]:
         """Share of innovations that the interval held since the warm-up, and how many there were."""
@@ -109,21 +119,18 @@ class InnovationBand:
 
 @njit(cache=True)
 def _update(  # type: ignore[no-untyped-def]  # pragma: no cover
-    state, at, level, eta, rows, innovations, variances, sigma, z, held, next_sigma, next_radius
+    state, at, level, rate, rows, innovations, variances, sigma, z, held, next_half
 ):
     for i in range(len(rows)):
-        row, value = rows[i], innovations[i]
+        band, value = state[rows[i], at : at + WIDTH], innovations[i]
         floor = _FLOOR_SHARE * variances[i] if np.isfinite(variances[i]) else 0.0
-        scale = math.sqrt(max(state[row, at + _VARIANCE], floor))
-        radius = state[row, at + _RADIUS]
+        scale = math.sqrt(max(band[_VARIANCE], floor))
         sigma[i], z[i], held[i] = scale, np.nan, np.nan
         if np.isfinite(value) and scale > 0.0:
             z[i] = value / scale
-            missed = abs(z[i]) > radius
-            held[i] = 0.0 if missed else 1.0
-            state[row, at + _RADIUS] = max(0.0, radius + eta * (level if missed else level - 1.0))
-            state[row, at + _SCORED] += 1.0
-            state[row, at + _MISSED] += 1.0 if missed else 0.0
-            state[row, at + _VARIANCE] += _ALPHA * (value * value - state[row, at + _VARIANCE])
-        next_sigma[i] = math.sqrt(max(state[row, at + _VARIANCE], floor))
-        next_radius[i] = state[row, at + _RADIUS]
+            hit = learn(band[_INTERVAL:_SCORED], abs(value), 1.0 - level, rate)
+            held[i] = 1.0 if hit else 0.0
+            band[_SCORED] += 1.0
+            band[_MISSED] += 0.0 if hit else 1.0
+            band[_VARIANCE] += _ALPHA * (value * value - band[_VARIANCE])
+        next_half[i] = band[_INTERVAL + Q] * band[_INTERVAL + M]

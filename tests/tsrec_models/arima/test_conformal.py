@@ -7,7 +7,9 @@ import pytest
 
 from tsrec_models.arima import ArimaBank, Coefficients, Order
 from tsrec_models.arima.calibrated import CalibratedBank
-from tsrec_models.arima.conformal import RATE, VOLATILITY_WEIGHT, AdaptiveIntervals
+from tsrec_models.arima.conformal import RATE, AdaptiveIntervals
+from tsrec_models.arima.conformal_kernel import VOLATILITY_WEIGHT, too_small
+from tsrec_models.arima.estimate import estimate
 from tsrec_models.base import Forecast, ModelError
 
 
@@ -73,6 +75,35 @@ def test_calibration_starts_from_the_quantile_of_past_scores():
     band = intervals.around(Forecast(np.zeros((1, 1)), np.ones((1, 1)))).upper[0, 0]
     typical = band / intervals.to_rows()[0, 1] * scores.mean()
     assert 0.85 < np.mean(scores <= typical) < 0.95
+
+
+def test_the_errors_of_a_fit_are_taken_as_smaller_than_those_to_come():
+    scores = np.abs(np.random.default_rng(3).normal(size=(40, 2, 1)))
+    held_out, fitted = AdaptiveIntervals(2), AdaptiveIntervals(2)
+    held_out.calibrate(scores)
+    fitted.calibrate(scores, coefficients=np.array([2.0, 0.0]))
+    of_both = held_out.to_rows(), fitted.to_rows()
+    np.testing.assert_array_equal(of_both[0][:, 0], of_both[1][:, 0])  # the quantile is of ratios
+    wider = of_both[1][:, 1] / of_both[0][:, 1]
+    np.testing.assert_allclose(wider, [np.sqrt(44 / 36), np.sqrt(42 / 38)])
+    # A fit that has used up its values is corrected, but not without bound.
+    assert too_small(5, 6.0) == pytest.approx(np.sqrt(3.0))
+
+
+def test_the_first_intervals_of_young_series_hold_their_level():
+    # Thirty values, order and coefficients from them; the next ten are not covered by what the fit thinks of itself.
+    y = np.random.default_rng(9).normal(size=(40, 400)).cumsum(axis=0)
+    fits = estimate([y[:30, i] for i in range(400)])
+    covered, plain = [], []
+    for rows in fits.alike():
+        model = CalibratedBank(fits.take(rows).bank())
+        model.warm_up(y[:30, rows], np.arange(len(rows)), fits.take(rows).n_coefficients())
+        for values in y[30:, rows]:
+            forecast, _ = model.forecast()
+            plain += (np.abs(values - forecast.mean[:, 0]) <= 1.645 * np.sqrt(forecast.variance[:, 0])).tolist()
+            covered += model.step(values).covered[:, 0].tolist()
+    assert 0.89 <= np.mean(covered) <= 0.92
+    assert np.mean(plain) < 0.86
 
 
 def test_rolling_coverage_follows_the_hits():
