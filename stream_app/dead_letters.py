@@ -35,7 +35,7 @@ from topics.errors import Header, Origin, RecordError, parse_error_headers
 
 __all__ = [
     "ATTEMPTS", "MARKER", "MAX_ATTEMPTS", "Filter", "Letter", "RequeueOvertaken", "Requeued", "explanation", "letters",
-    "requeue", "summary",
+    "letters_of", "requeue", "summary",
 ]  # fmt: skip
 
 #: Header of a marker: its value is a JSON list of `partition:offset` of letters that were sent back.
@@ -127,20 +127,31 @@ class RequeueOvertaken(TsrecError):
 
 async def letters(cluster: Cluster | str, topic: str) -> list[Letter]:
     """Every letter in `topic` now, in the order of time, with the markers applied."""
+    async with open_topic(cluster, topic) as (consumer, partitions), aclosing(scan(consumer, partitions)) as records:
+        return letters_of([record async for record in records])
+
+
+def letters_of(records: Iterable[Any]) -> list[Letter]:
+    """The letters among records of a topic of dead letters, in the order of time, with the markers applied."""
     found: list[Letter] = []
     requeued: set[str] = set()
-    async with open_topic(cluster, topic) as (consumer, partitions), aclosing(scan(consumer, partitions)) as records:
-        async for record in records:
-            headers = list(record.headers)
-            if any(name == MARKER for name, _ in headers):
-                requeued.update(msgspec.json.decode(record.value or b"[]", type=list[str]))
-                continue
-            origin, own = parse_error_headers(headers)
-            found.append(
-                Letter(record.partition, record.offset, record.timestamp, record.key, record.value, own, origin)
-            )
+    for record in records:
+        origin, own = parse_error_headers(list(record.headers))
+        marks = _marks(record) if origin is None and any(name == MARKER for name, _ in own) else None
+        if marks is not None:
+            requeued.update(marks)
+            continue
+        found.append(Letter(record.partition, record.offset, record.timestamp, record.key, record.value, own, origin))
     found.sort(key=lambda letter: (letter.timestamp_ms, letter.partition, letter.offset))
     return [replace(letter, requeued=True) if letter.position in requeued else letter for letter in found]
+
+
+def _marks(record: Any) -> list[str] | None:
+    """Positions that a marker names; None where a sender of records has used the marker's header for something."""
+    try:
+        return msgspec.json.decode(record.value or b"", type=list[str])
+    except msgspec.DecodeError:
+        return None
 
 
 def summary(found: Iterable[Letter]) -> list[dict[str, Any]]:

@@ -211,6 +211,13 @@ def test_a_query_that_does_not_fit_is_refused_by_name(worker: WebWorker, path: s
     assert [error["name"] for error in reply.json()["errors"]] == [name]
 
 
+def test_the_page_asks_for_users_of_any_characters_too(worker: WebWorker) -> None:
+    for path, user in (("%7Bx%7D", "{x}"), ("a%2Fb", "a/b"), ("%E2%82%AC", "€")):
+        reply = worker.ask(f"/live/users/{path}")
+        assert reply.status == 404
+        assert f"nothing is known of user {user!r}" in reply.json()["detail"]
+
+
 def test_ids_of_any_characters_are_found(worker: WebWorker) -> None:
     worker.feed("clicks", [Click("a/b ü?&{}", "a0", 1e5)], lambda click: click.user_id)
     reply = worker.ask("/recommendations/a%2Fb%20%C3%BC%3F%26%7B%7D")

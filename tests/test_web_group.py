@@ -51,6 +51,23 @@ def test_every_user_is_found_whichever_worker_is_asked(workers: tuple[WebWorker,
         assert answers[0].json()["items"] == answers[1].json()["items"]
 
 
+def test_a_request_with_a_whole_address_is_passed_on_by_its_path(workers: tuple[WebWorker, WebWorker]) -> None:
+    """What a client writes before the path must never become a part of the address that gets the token."""
+    for worker in workers:
+        for user in USERS:
+            for before in ("http://localhost", "http://x@evil.example:9", "HTTP://evil.example"):
+                with socket.create_connection(("127.0.0.1", worker.server.port), timeout=10) as connection:
+                    connection.sendall(
+                        f"GET {before}/recommendations/{user}?k=2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                        f"Authorization: Bearer {TOKEN}\r\n\r\n".encode()
+                    )
+                    answer = b""
+                    while part := connection.recv(65536):
+                        answer += part
+                assert answer.startswith(b"HTTP/1.1 200 "), answer
+                assert b'"user_id":"%b"' % user.encode() in answer
+
+
 def test_problems_of_the_other_worker_are_passed_back(workers: tuple[WebWorker, WebWorker]) -> None:
     stranger = next(
         user for user in (f"stranger{i}" for i in range(100))

@@ -51,7 +51,8 @@ def raw(worker: WebWorker, data: bytes, *, wait_s: float = 5.0) -> bytes:
 
 PATHS = (
     "/recommendations/u1", "/items/a/similar", "/trending", "/forecasts/X", "/alerts", "/decisions/abc", "/models",
-    "/metrics", "/openapi.json", "/", "/nothing",
+    "/metrics", "/openapi.json", "/", "/nothing", "/live/events", "/live/users/u1", "/live/dead-letters",
+    "/live/static/main.js",
 )  # fmt: skip
 
 
@@ -279,6 +280,26 @@ def test_on_loopback_a_page_from_elsewhere_is_not_answered() -> None:
         assert worker.ask("/models", headers={"Host": "localhost:1"}).status == 200
         assert worker.ask("/models", headers={"Host": "evil.example"}).status == 403
         assert worker.ask("/models", headers={"Host": "127.0.0.1.evil.example"}).status == 403
+
+
+def test_on_loopback_a_page_from_elsewhere_changes_nothing() -> None:
+    """A browser sends a form, or a fetch without a body, to any address without asking; it says where it comes from."""
+    with serving() as worker:
+        path = "/alerts/abc/acknowledge"
+        own = f"127.0.0.1:{worker.server.port}"
+        for origin in ("http://evil.example", f"http://evil.example:{worker.server.port}", "null", f"http://{own}1"):
+            for body in (b"", b"{}"):
+                reply = worker.ask(path, "POST", body=body, headers={"Origin": origin})
+                assert (reply.status, reply.json()["type"]) == (403, "urn:tsrec:problem:forbidden")
+        assert worker.ask(path, "POST", body={}, headers={"Origin": f"http://{own}"}).status == 404
+        assert worker.ask(path, "POST", body={}).status == 404  # a program: no such alert
+
+
+def test_a_body_that_says_not_what_it_is_is_refused_with_none_too() -> None:
+    with serving() as worker:
+        form = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "0"}
+        assert worker.ask("/alerts/abc/acknowledge", "POST", body=b"", headers=form).status == 415
+        assert worker.ask("/alerts/abc/acknowledge", "POST", headers={"Content-Length": "0"}).status == 404
 
 
 def test_too_many_requests_are_told_when_to_come_again() -> None:

@@ -265,7 +265,8 @@ def test_whatever_is_sent_in_whatever_parts_is_answered_as_if_alone(
         b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nG", b"GET /a HTTP/1.1\r\nHost: x\r\n", b"GET /a HTTP/1.1\r\nHost\r\n\r\n",
         b"GET /a HTTP/1.1\r\ncontent-LENGTH : 5\r\n\r\n", b"GET /a HTTP/1.1\r\nA: b\r\nUpgrade: h2c\r\n\r\n",
         b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", b"GET /a HTTP/1.1\r\nConnection: keep-alive, TE\r\n\r\n",
-        b"GET /a HTTP/1.0\r\nHost: x\r\n\r\n", b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /a HTTP/1.0\r\nHost: x\r\n\r\n", b"GET http://localhost/a HTTP/1.1\r\nHost: evil\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /a HTTP/1.1\r\nHost: x\n\r\n\r\n", b"GET /a HTTP/1.1\r\nHost: x\r\nA: \xff\r\n\r\n",
     ],
 )  # fmt: skip

@@ -81,6 +81,7 @@ class Guard:
             raise _too_many(wait_s)
         if self.security.token is None:
             self._check_host(request)
+            self._check_origin(request)
         if request.path not in OPEN_PATHS:
             self._check_token(request, client, began)
         if request.method not in ("GET", "HEAD", "OPTIONS"):
@@ -94,6 +95,13 @@ class Guard:
         host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
         if host.lower() not in _LOCAL_NAMES:
             raise Problem(403, "this server is for this machine: ask it as 127.0.0.1 or localhost")
+
+    def _check_origin(self, request: web.Request) -> None:
+        """A page from elsewhere may send here, without a body, whatever it does not read; a browser says whose it is.
+        Where there is a token, neither it nor the cookie goes with such a request."""
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.partition("://")[2].lower() != request.host.lower():
+            raise Problem(403, "a page from elsewhere may not ask this server")
 
     def _check_token(self, request: web.Request, client: str, now: float) -> None:
         security = self.security
@@ -117,7 +125,8 @@ class Guard:
         length = request.content_length
         if length is not None and length > self.body_bytes:
             raise Problem(413, f"{length:,} bytes; this server takes {self.body_bytes:,} (TSREC_WEB_BODY_BYTES)")
-        if request.path != LOGIN_PATH and request.body_exists and request.content_type != "application/json":
+        said = request.body_exists or "Content-Type" in request.headers
+        if request.path != LOGIN_PATH and said and request.content_type != "application/json":
             raise Problem(415, "send the body as JSON, with the header 'Content-Type: application/json'")
 
     def _refuse(self, request: web.Request, problem: Problem) -> web.Response:

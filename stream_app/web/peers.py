@@ -132,7 +132,8 @@ class Peers:
             headers["Authorization"] = f"Bearer {self._security.token.decode()}"
         if body is not None:
             headers["Content-Type"] = "application/json"
-        target = URL(str(base.with_fragment(None)).rstrip("/") + request.raw_path, encoded=True)
+        # The path alone: a client may write a whole address, which must not become a part of ours.
+        target = URL(str(base.with_fragment(None)).rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
         try:
             async with self._client().request(
                 request.method, target, headers=headers, data=body, allow_redirects=False

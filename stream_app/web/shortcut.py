@@ -20,8 +20,8 @@ _LINE = re.compile(
     rb"GET /recommendations/([A-Za-z0-9_~-][A-Za-z0-9._~-]{0,%d})(?:\?k=([1-9][0-9]?))? HTTP/1\.1" % (MAX_ID - 1)
 )
 
-#: Any request line of this version.
-_ANY_LINE = re.compile(rb"[A-Z]+ [\x21-\x7e]+ HTTP/1\.1")
+#: Any request line of this version; not one with a whole address, which says another host than the head.
+_ANY_LINE = re.compile(rb"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1")
 
 #: A head and nothing after it: whole lines of printable characters, each a name and a value.
 _HEAD = re.compile(rb"(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+:[ \t\x21-\x7e]*\r\n)*\r\n")

@@ -97,6 +97,17 @@ async def test_a_record_says_how_often_it_was_sent_back_and_stays_in_the_end(
 
 
 @pytest.mark.system
+async def test_a_sender_who_uses_the_markers_header_hides_no_letter(tansu: Tansu, name: str) -> None:
+    """The record's own headers are kept in its letter, whatever they are called."""
+    topic = await desk(tansu.bootstrap, name, 3, dlq_requeued=b"1")
+    await produce(tansu.bootstrap, topic, [Record(0, b"k", b"no list of ours", [("dlq.requeued", b"1")])])
+    found = await letters(tansu.bootstrap, topic)
+    assert [letter.requeued for letter in found] == [False] * 4
+    assert (await requeue(tansu.bootstrap, topic, found)).sent == 3
+    assert [letter.requeued for letter in await letters(tansu.bootstrap, topic)].count(True) == 3
+
+
+@pytest.mark.system
 @pytest.mark.kafka
 async def test_a_list_of_letters_that_is_old_sends_nothing_twice(kafka: Kafka, name: str) -> None:
     topic = await desk(kafka.bootstrap, name, 5)

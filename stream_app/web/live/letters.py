@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from stream_app.contract import dialect_of
-from stream_app.dead_letters import MARKER, Filter, Letter, explanation, requeue, summary
+from stream_app.dead_letters import MAX_ATTEMPTS, Filter, Letter, explanation, letters_of, requeue, summary
 from stream_app.web.context import WebContext
 from stream_app.web.live.past import tail
 from stream_app.web.problems import Problem
-from topics.errors import parse_error_headers
 
 __all__ = ["Letters", "Requeue"]
 
@@ -68,8 +65,12 @@ class Letters:
         async with self._lock:
             self._read = (float("-inf"), [])  # what was marked meanwhile counts
             found = [letter for letter in await self._letters() if wanted.matches(letter)]
-            chosen = [letter for letter in found if not letter.requeued][:MAX_REQUEUE]
-            answer: dict[str, Any] = {"matching": len(found), "already": sum(letter.requeued for letter in found)}
+            open_ones = [letter for letter in found if not letter.requeued]
+            chosen = [letter for letter in open_ones if letter.attempts < MAX_ATTEMPTS][:MAX_REQUEUE]
+            answer: dict[str, Any] = {
+                "matching": len(found), "already": len(found) - len(open_ones),
+                "exhausted": sum(letter.attempts >= MAX_ATTEMPTS for letter in open_ones),
+            }  # fmt: skip
             if asked.dry_run:
                 homes: dict[str, int] = {}
                 for letter in chosen:
@@ -92,18 +93,7 @@ class Letters:
         read_at, letters = self._read
         if time.monotonic() - read_at < AGE_S:
             return letters
-        found: list[Letter] = []
-        requeued: set[str] = set()
-        for record in await tail(self._context.processor.cluster, self._topic, PER_PARTITION):
-            headers = list(record.headers)
-            if any(name == MARKER for name, _ in headers):
-                requeued.update(msgspec.json.decode(record.value or b"[]", type=list[str]))
-                continue
-            origin, own = parse_error_headers(headers)
-            found.append(
-                Letter(record.partition, record.offset, record.timestamp, record.key, record.value, own, origin)
-            )
-        letters = [replace(letter, requeued=True) if letter.position in requeued else letter for letter in found]
+        letters = letters_of(await tail(self._context.processor.cluster, self._topic, PER_PARTITION))
         self._read = (time.monotonic(), letters)
         return letters
 

@@ -73,7 +73,7 @@ async function send(dry, said, go) {
     }
     const homes = Object.entries(done.would_send);
     const all = homes.reduce((a, [, n]) => a + n, 0);
-    text(said, `${homes.map(([topic, n]) => `${count(n)} would go to ${topic || "nowhere"}`).join(", ") || "Nothing would go"}; ${count(done.already)} were sent back before${done.still_refused ? `; the contract still refuses ${count(done.still_refused)}, they would come back` : ""}.`);
+    text(said, `${homes.map(([topic, n]) => `${count(n)} would go to ${topic || "nowhere"}`).join(", ") || "Nothing would go"}; ${count(done.already)} were sent back before${done.exhausted ? `; ${count(done.exhausted)} failed too often and stay` : ""}${done.still_refused ? `; the contract still refuses ${count(done.still_refused)}, they would come back` : ""}.`);
     go.hidden = !all;
     text(go, `Send ${count(all)} back`);
   } catch (error) {
