@@ -7,7 +7,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +23,7 @@ from tsrec_models.sequence.intervals import interval_buckets
 from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.neural import NeuralRecommender
 from tsrec_models.sequence.sampling import NegativeSampler
+from tsrec_models.sequence.training_average import ParameterAverage
 from tsrec_models.sequence.training_batches import Batch, training_batches
 from tsrec_models.sequence.training_checkpoint import Progress, load_checkpoint, save_checkpoint
 from tsrec_models.sequence.training_holdout import Holdout, leave_last_out, validate
@@ -132,6 +132,7 @@ class Trainer:
         self.network.learn_from(log)
         similar = self._initialise()
         self.network.to(device.torch_device)
+        self.average: ParameterAverage[SequenceNetwork] | None = ParameterAverage(self.network, settings.average)
         self.optimizer = self._optimizer()
         self.augmentation = Augmentation(
             settings.crop,
@@ -145,6 +146,7 @@ class Trainer:
         fingerprint = json.dumps([model.name, settings.as_dict(), seed, log_hash(log)])
         self.progress = Progress(hashlib.sha256(fingerprint.encode()).hexdigest())
         self.best: dict[str, Tensor] = {}
+        self.out_of_time = False  # whether `run` was ended by the clock
 
     def run(
         self, holdout: Holdout | None, *, deadline: float | None, checkpoint: Path | None, view: TrainingView
@@ -152,7 +154,7 @@ class Trainer:
         """Train until validation stops improving, the epochs are done or the time is up; keep the best parameters."""
         progress = self.progress
         if checkpoint is not None and (
-            saved := load_checkpoint(checkpoint, progress.fingerprint, self.network, self.optimizer)
+            saved := load_checkpoint(checkpoint, progress.fingerprint, self.network, self._judged(), self.optimizer)
         ):
             self.progress, self.best = saved
             progress = self.progress
@@ -163,33 +165,27 @@ class Trainer:
             scale = progress.lr_scale
             loss = self._epoch(self.log, progress.epoch, scale, deadline)
             progress.epoch += 1
-            figures = {"loss": loss} | (validate(self._view(), holdout) if holdout is not None else {})
+            figures = {"loss": loss} | (
+                validate(self.model(self._judged(), self.device), holdout) if holdout is not None else {}
+            )
             self._judge(figures, holdout is not None)
             progress.seconds += time.monotonic() - started
             progress.history.append(figures | {"seconds": progress.seconds, "lr_scale": scale})
             view.epoch(progress.epoch, figures)
             if checkpoint is not None:
-                save_checkpoint(checkpoint, progress, self.network, self.optimizer, self.best)
+                save_checkpoint(checkpoint, progress, self.network, self._judged(), self.optimizer, self.best)
             if deadline is not None and time.monotonic() > deadline:
+                self.out_of_time = True
                 break
         self.network.load_state_dict(self.best)
-
-    def again(self, log: Log, deadline: float | None) -> NeuralRecommender:
-        """Train anew on a larger log for as many epochs as were best, with the learning rates of the first run."""
-        other = Trainer(log, self.model, self.settings, seed=self.seed, device=self.device, with_times=self.with_times)
-        for epoch, figures in enumerate(self.progress.history[: self.progress.best_epoch]):
-            other._epoch(log, epoch, figures["lr_scale"], deadline)
-            if deadline is not None and time.monotonic() > deadline:
-                break
-        other.progress = replace(self.progress, steps=other.progress.steps)
-        return other.recommender()
 
     def refit(self, log: Log, deadline: float | None) -> NeuralRecommender:
         """Let the best parameters learn from a larger log, for a share of the epochs that made them."""
         self.network = copy.deepcopy(self.network)
         self.network.learn_from(log)
-        epochs = self.refit_epochs
+        self.average = None  # the learning rate falls to nothing: the last parameters are as steady as a mean
         self.optimizer = self._optimizer()
+        epochs = self.refit_epochs
         for epoch in range(epochs):
             scale = _REFIT_LR * (1.0 - epoch / epochs)
             self._epoch(log, self.settings.epochs + epoch, scale, deadline)
@@ -209,8 +205,9 @@ class Trainer:
         result.metrics = progress.best | {"epochs": float(progress.best_epoch), "train_s": progress.seconds}
         return result
 
-    def _view(self) -> NeuralRecommender:
-        return self.model(self.network, self.device)
+    def _judged(self) -> SequenceNetwork:
+        """The network that is validated and kept."""
+        return self.network if self.average is None else self.average.network
 
     def _judge(self, figures: dict[str, float], validated: bool) -> None:
         progress = self.progress
@@ -218,7 +215,7 @@ class Trainer:
             progress.best = figures
             progress.best_epoch = progress.epoch
             progress.stale = 0
-            self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            self.best = {name: value.detach().clone() for name, value in self._judged().state_dict().items()}
         else:
             progress.stale += 1
             progress.lr_scale *= _LR_DECAY
@@ -259,6 +256,8 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
             self.optimizer.step()
             self.progress.steps += 1
+            if self.average is not None:
+                self.average.update(self.progress.steps)
             positions = int(batch.valid.sum())
             total += float(loss.detach()) * positions
             count += positions

@@ -37,12 +37,14 @@ def save_checkpoint(
     folder: Path,
     progress: Progress,
     network: torch.nn.Module,
+    average: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor],
 ) -> None:
     """Write the run to `folder`; a crash while writing leaves the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items() if torch.is_tensor(value)}
@@ -53,9 +55,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, fingerprint: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path,
+    fingerprint: str,
+    network: torch.nn.Module,
+    average: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Put a saved run back into `network` and `optimizer`; its progress and best parameters, or None without one.
+    """Put a saved run back into the networks and the optimizer; its progress and best parameters, or None without one.
 
     Raises:
         ModelError: the checkpoint is damaged, or belongs to other data or settings.
@@ -71,6 +77,7 @@ def load_checkpoint(
     if progress.fingerprint != fingerprint:
         raise ModelError(f"{path}: made from other data or settings; choose another folder or delete it to start again")
     network.load_state_dict(_part(tensors, "network."))
+    average.load_state_dict(_part(tensors, "average."))
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(tensors, "optimizer.").items():
         index, slot = name.split(".", 1)

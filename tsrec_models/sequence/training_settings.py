@@ -31,7 +31,8 @@ class Settings:
         wait_loss: weight of the squared error of log(1 + seconds to the next event), foretold beside the item; 0: not.
     Optimisation:
         optimizer `adamw` or `sgd`, lr, warmup_steps, epochs (at most), patience (validations without gain),
-        batch_events, max_length (longer histories are cut into windows of it), seed.
+        batch_events, max_length (longer histories are cut into windows of it), average: decay a step of the running
+        mean of the parameters, which is what is validated and kept; 0: the parameters themselves.
     Augmentation: probability of each, per sequence (crop, reorder) or per event (mask, substitute).
     Initialisation: init `ppmi` or `random`, of standard deviation init_std; ppmi_decay a step, ppmi_window events.
     """
@@ -62,6 +63,7 @@ class Settings:
     patience: int = 4
     batch_events: int = 1024
     max_length: int = 200
+    average: float = 0.99
     refit: bool = True
 
     crop: float = 0.0
@@ -85,7 +87,7 @@ class Settings:
         _check(self.batch_events > 1 and self.negatives > 0, "batch_events must exceed 1, negatives must be positive")
         _check(self.epochs > 0 and self.patience > 0 and self.lr > 0, "epochs, patience and lr must be positive")
         _check(self.wait_loss >= 0, "wait_loss must not be negative")
-        for name in ("dropout", "input_dropout", "crop", "mask", "reorder", "substitute"):
+        for name in ("dropout", "input_dropout", "average", "crop", "mask", "reorder", "substitute"):
             _check(0.0 <= getattr(self, name) < 1.0, f"{name} must be in [0, 1)")
 
     def as_dict(self) -> dict[str, Any]:
