@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ WINDOW = 5000
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Time to fit the model in, the choice of settings included.",
+    help="Time to fit the model in, the choice of settings included; under prequential, to ask and teach in.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -76,6 +77,11 @@ WINDOW = 5000
     default=True,
     show_default=True,
     help="Whether the model also learns from the validation events once its settings are chosen.",
+)
+@click.option(
+    "--before-refit",
+    is_flag=True,
+    help="Also ask the model as it was before it learned the validation events, as most published figures are.",
 )
 @click.option(
     "--against",
@@ -104,6 +110,7 @@ def command(
     seed: int,
     exclude_seen: bool | None,
     refit: bool,
+    before_refit: bool,
     against: tuple[str, ...],
     resume: Path | None,
     drop_cold: bool,
@@ -121,39 +128,61 @@ def command(
     log = _read(path, protocol, columns)
     about = {"model": name, "protocol": protocol, "users": log.n_users, "items": log.n_items, "events": len(log)}
     if protocol == PREQUENTIAL:
-        figures = _prequential(log, LEARNERS[name](), bool(exclude_seen), seed)
+        figures = _prequential(log, LEARNERS[name](), bool(exclude_seen), max_minutes, seed)
     else:
         split = _split(log, CUTS[protocol], exclude_seen)
         if drop_cold:
             split = split.known_only()
         # Products here are small: on a busy machine threads of one product wait for one another.
         with threadpool_limits(1, user_api="blas"):
-            figures = _fit_and_ask(split, name, max_minutes, seed, refit, against, resume)
+            terms = Terms(max_minutes, seed, refit, resume)
+            figures = _fit_and_ask(split, name, terms, against, before_refit and refit)
     click.echo(json.dumps(about | figures | {"seed": seed}))
 
 
-def _fit_and_ask(
-    split: Split,
-    name: str,
-    max_minutes: float,
-    seed: int,
-    refit: bool,
-    against: tuple[str, ...],
-    resume: Path | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Terms:
+    """What every model of a comparison is fitted under."""
+
+    max_minutes: float
+    seed: int
+    refit: bool
+    resume: Path | None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model fitted to the training part, as it was before it learned the validation events, and what that took."""
+
+    model: ScoringRecommender
+    prepared: ScoringRecommender
+    wall_s: float
+    processor_s: float
+
+
+def _fit_and_ask(split: Split, name: str, terms: Terms, against: tuple[str, ...], before_refit: bool) -> dict[str, Any]:
     log = split.log
     click.echo(
         f"{len(log)} events of {log.n_users} users and {log.n_items} items; {len(split.train)} to learn from, "
         f"{len(split)} questions"
     )
-    then = "then these are learned too (--refit)" if refit else "these are never learned (--no-refit)"
+    then = "then these are learned too (--refit)" if terms.refit else "these are never learned (--no-refit)"
     click.echo(f"settings and weights are chosen on validation events inside the training part; {then}")
-    model, train_s = _fitted(split, name, max_minutes, seed, refit, resume)
-    answers = ask(model, split)
-    figures = {**report(answers, split, seed=seed), "train_s": round(train_s, 1), "refit": refit}
+    if split.exclude_seen and (again := split.repeats()):
+        click.echo(
+            f"{again} of the questions ask for an item of the user's own past, which leaves the lists: they are lost, "
+            "whatever the model (--include-seen)",
+            err=True,
+        )
+    fitted = _fit(split, name, terms)
+    answers = ask(fitted.model, split)
+    figures = report(answers, split, seed=terms.seed)
+    figures |= {"train_s": round(fitted.wall_s, 1), "train_cpu_s": round(fitted.processor_s, 1), "refit": terms.refit}
+    if before_refit:
+        figures["before_refit"] = report(ask(fitted.prepared, split), split, seed=terms.seed)
     ours, rivals = accuracy(answers.ranks), {}
     for other in against:
-        theirs = accuracy(ask(_fitted(split, other, max_minutes, seed, refit, resume)[0], split).ranks)
+        theirs = accuracy(ask(_fit(split, other, terms).model, split).ranks)
         rivals[other] = {
             metric: [round(end, 5) for end in bootstrap_difference(ours[metric], theirs[metric], split.users)]
             for metric in ours
@@ -161,27 +190,26 @@ def _fit_and_ask(
     return {**figures, "against": rivals} if rivals else figures
 
 
-def _fitted(
-    split: Split, name: str, max_minutes: float, seed: int, refit: bool, resume: Path | None
-) -> tuple[ScoringRecommender, float]:
-    """A model fitted to the training part, and the seconds that took."""
-    started = time.monotonic()
-    task = Task(split, seed, started + 60.0 * max_minutes, resume)
+def _fit(split: Split, name: str, terms: Terms) -> Fitted:
+    wall, processor = time.monotonic(), time.process_time()
+    task = Task(split, terms.seed, wall + 60.0 * terms.max_minutes, terms.resume)
     method = recipe(name)
-    model = method.prepare(task)
-    if refit:
+    prepared = model = method.prepare(task)
+    if terms.refit:
         model = method.finish(task)
-    seconds = time.monotonic() - started
-    click.echo(f"fitted {name} in {seconds:.0f} s")
+    fitted = Fitted(model, prepared, time.monotonic() - wall, time.process_time() - processor)
+    click.echo(f"fitted {name} in {fitted.wall_s:.0f} s")
     for line in getattr(method, "notes", []):
         click.echo(line)
-    return model, seconds
+    return fitted
 
 
-def _prequential(log: Log, model: Learner, exclude_seen: bool, seed: int) -> dict[str, Any]:
+def _prequential(log: Log, model: Learner, exclude_seen: bool, max_minutes: float, seed: int) -> dict[str, Any]:
     started = time.monotonic()
-    result = prequential(model, log, exclude_seen=exclude_seen)
+    result = prequential(model, log, exclude_seen=exclude_seen, deadline=started + 60.0 * max_minutes)
     seconds = time.monotonic() - started
+    if result.events < len(log):
+        click.echo(f"the time is up after {result.events} of {len(log)} events: figures are of these", err=True)
     for questions, value in result.curve("ndcg@10", WINDOW):
         click.echo(f"after {questions} questions: ndcg@10 {value:.4f} over the last {min(WINDOW, questions)}")
     values = accuracy(result.ranks)
@@ -193,6 +221,7 @@ def _prequential(log: Log, model: Learner, exclude_seen: bool, seed: int) -> dic
             for metric, (low, high) in zip(values, intervals, strict=True)
         },
         "questions": len(result.ranks),
+        "asked_events": result.events,
         "train_s": round(seconds, 1),
     }
 
@@ -211,7 +240,9 @@ def _read(path: Path, protocol: str, columns: str) -> Log:
     if not len(reading.log):
         raise UsageError(f"{path}: no event; rows of {who}, {names['item_id']} are needed")
     if protocol in ("temporal", PREQUENTIAL) and not reading.log.has_times:
-        raise UsageError(f"{path}: no column {names['ts']}; the protocol {protocol} goes by time and needs it")
+        raise UsageError(
+            f"{path}: no column {names['ts']} with times; the protocol {protocol} goes by time and needs it"
+        )
     return reading.log
 
 

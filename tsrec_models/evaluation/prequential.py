@@ -6,6 +6,7 @@ figures start at nothing and show how fast a model finds its feet, and whether i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,10 +36,11 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Prequential:
-    """Rank of each answer, 0 the best, in the order asked, and the users who were asked."""
+    """Rank of each answer, 0 the best, in the order asked, the users who were asked, and events gone through."""
 
     ranks: NDArray[np.int64]  # [questions]
     users: NDArray[np.int64]  # [questions]
+    events: int
 
     def figures(self) -> dict[str, float]:
         """Means over all questions."""
@@ -52,13 +54,20 @@ class Prequential:
 
 
 def prequential(
-    model: Learner, log: Log, *, batch: int = 1, exclude_seen: bool = False, longest: int = 200
+    model: Learner,
+    log: Log,
+    *,
+    batch: int = 1,
+    exclude_seen: bool = False,
+    longest: int = 200,
+    deadline: float | None = None,
 ) -> Prequential:
     """Ask and teach `model` every event of `log` in order of time.
 
     With a `batch` of more than one, that many events are asked before they are learned, as a stream of micro-batches
     would. An item the model has never met ranks behind all others. Histories are the user's `longest` latest events,
-    those of the same batch included: they are the user's state, not the model's knowledge.
+    those of the same batch included: they are the user's state, not the model's knowledge. What lies before `deadline`
+    (monotonic seconds) is asked, the rest is not.
 
     Raises ModelError if the log has no user with two events.
     """
@@ -67,6 +76,7 @@ def prequential(
     order = log.time_order()
     starts = log.indptr[log.users]
     ranks, users = [], []
+    done = 0
     for first in range(0, len(order), batch):
         rows = order[first : first + batch]
         asked = rows[rows > starts[rows]]
@@ -79,9 +89,12 @@ def prequential(
             ranks.append(target_ranks(scores, log.items[asked], indptr, seen))
             users.append(log.users[asked])
         model.learn(log, rows)
+        done += len(rows)
+        if ranks and deadline is not None and time.monotonic() > deadline:
+            break
     if not ranks:
         raise ModelError("prequential: the log has no user with two events, there is nothing to ask")
-    return Prequential(np.concatenate(ranks), np.concatenate(users))
+    return Prequential(np.concatenate(ranks), np.concatenate(users), done)
 
 
 def sliding_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

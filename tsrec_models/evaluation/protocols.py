@@ -33,6 +33,11 @@ class Questions:
     times: list[NDArray[np.float64]] | None
     targets: NDArray[np.int64]
 
+    def latest(self, n: int) -> Questions:
+        """The same questions asked after at most `n` latest events of each history."""
+        times = None if self.times is None else [part[-n:] for part in self.times]
+        return Questions([part[-n:] for part in self.histories], times, self.targets)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -59,18 +64,24 @@ class Split:
     def users(self) -> NDArray[np.int64]:
         return self.log.users[self.rows]
 
-    def blocks(self, size: int, longest: int | None = None) -> Iterator[Questions]:
-        """The questions in blocks of `size`, histories cut to the `longest` latest events if given."""
+    def blocks(self, size: int) -> Iterator[Questions]:
+        """The questions in blocks of `size`."""
         log = self.log
         starts = log.indptr[log.users[self.rows]]
-        if longest is not None:
-            starts = np.maximum(starts, self.rows - longest)
         for first in range(0, len(self.rows), size):
             spans = list(
                 zip(starts[first : first + size].tolist(), self.rows[first : first + size].tolist(), strict=True)
             )
             times = [log.times[a:b] for a, b in spans] if log.has_times else None
             yield Questions([log.items[a:b] for a, b in spans], times, self.targets[first : first + size])
+
+    def repeats(self) -> int:
+        """How many questions ask for an item of the user's own past."""
+        log = self.log
+        _, first = np.unique(log.users * log.n_items + log.items, return_index=True)
+        new = np.zeros(len(log), dtype=np.bool_)
+        new[first] = True
+        return int((~new[self.rows]).sum())
 
     def sample(self, n: int, seed: int) -> Split:
         """At most `n` of the questions, drawn at random."""

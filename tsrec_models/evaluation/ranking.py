@@ -14,6 +14,7 @@ from tsrec_models.evaluation.bootstrap import bootstrap_means
 from tsrec_models.evaluation.protocols import Questions, Split
 from tsrec_models.evaluation.ranking_metrics import accuracy, catalog_coverage, gini, novelty, target_ranks
 from tsrec_models.sequence.topk import exclude_scores, pack_ragged, select_topk
+from tsrec_models.sequence.training_holdout import LONGEST_HISTORY
 
 __all__ = ["Answers", "ScoringRecommender", "ask", "question_scores", "report"]
 
@@ -55,7 +56,8 @@ class Answers:
 
 def question_scores(model: ScoringRecommender, block: Questions, n_items: int) -> NDArray[np.float32]:
     """Scores [questions, n_items]; items the model does not know are at -inf."""
-    scores = model.scores(model.encode(block.histories, block.times))
+    asked = block.latest(LONGEST_HISTORY)
+    scores = model.scores(model.encode(asked.histories, asked.times))
     if scores.shape[1] < n_items:
         unknown = np.full((len(scores), n_items - scores.shape[1]), -np.inf, dtype=np.float32)
         scores = np.hstack([scores, unknown])

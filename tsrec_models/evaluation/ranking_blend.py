@@ -20,6 +20,7 @@ from tsrec_models.evaluation.ranking_metrics import reciprocal_gain
 from tsrec_models.evaluation.ranking_models import Recipe, Task
 from tsrec_models.sequence.blend import Blend
 from tsrec_models.sequence.topk import exclude_scores, pack_ragged, select_topk
+from tsrec_models.sequence.training_holdout import LONGEST_HISTORY
 
 __all__ = ["BlendRecipe", "Choices", "choice_sets", "fit_weights"]
 
@@ -76,7 +77,8 @@ def choice_sets(blend: Blend, split: Split) -> Choices:
     parts = []
     size = max(1, min(512, _CELLS // n_items))
     for number, block in enumerate(split.blocks(size)):
-        state = blend.encode(block.histories, block.times)
+        asked = block.latest(LONGEST_HISTORY)
+        state = blend.encode(asked.histories, asked.times)
         seen = block.histories if split.exclude_seen else [block.targets[:0]] * len(block.targets)
         indptr, excluded = pack_ragged(seen)
         own, *states = np.split(state, np.cumsum(blend.widths[:-1]), axis=1)

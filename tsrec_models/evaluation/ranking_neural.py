@@ -41,6 +41,8 @@ class NeuralRecipe:
         progress = self.trainer.progress
         figures = " ".join(f"{name} {value:.4f}" for name, value in progress.best.items())
         epochs = f"{progress.epoch} epochs in {progress.seconds:.0f} s, best {progress.best_epoch}"
+        if self.trainer.out_of_time:
+            epochs += " (stopped by the clock: more time may give more)"
         learned = f"; then {self.refitted} epochs with the validation events" if self.refitted else ""
         return [f"{epochs}, on validation {figures}{learned}"]
 

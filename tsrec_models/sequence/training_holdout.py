@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from tsrec_models.base import ModelError
 from tsrec_models.preparation.log import Log
 
-__all__ = ["Holdout", "leave_last_out", "target_ranks", "validate"]
+__all__ = ["LONGEST_HISTORY", "Holdout", "leave_last_out", "target_ranks", "validate"]
+
+#: Latest events of a history that a question is asked after. Networks learn from windows of 200; without a limit a
+#: robot's hundred thousand events would be gone through once for each event it is asked for.
+LONGEST_HISTORY = 500
 
 #: Users scored at once in validation.
 _BLOCK = 512
@@ -105,7 +109,8 @@ def validate(model: _Scorer, holdout: Holdout) -> dict[str, float]:
     for first in range(0, len(holdout), _BLOCK):
         rows = slice(first, first + _BLOCK)
         histories = holdout.histories[rows]
-        state = model.encode(histories, None if holdout.times is None else holdout.times[rows])
+        times = None if holdout.times is None else [part[-LONGEST_HISTORY:] for part in holdout.times[rows]]
+        state = model.encode([part[-LONGEST_HISTORY:] for part in histories], times)
         ranks.append(
             target_ranks(model.scores(state), holdout.targets[rows], histories if holdout.exclude_seen else None)
         )

@@ -8,6 +8,7 @@ from tsrec_models.evaluation.protocols import leave_one_out
 from tsrec_models.evaluation.ranking import ask, report
 from tsrec_models.evaluation.ranking_search import coordinate_search
 from tsrec_models.preparation import Log
+from tsrec_models.sequence.training_holdout import LONGEST_HISTORY
 
 
 class NextNumber:
@@ -44,6 +45,22 @@ def test_items_of_the_history_leave_the_lists_only_where_the_protocol_says_so():
     shown = ask(NextNumber(), leave_one_out(walks(), exclude_seen=False))
     assert not np.isin(hidden.lists[0], [0, 1, 2]).any()
     assert np.isin([0, 1, 2], shown.lists[0]).all()
+
+
+def test_a_model_is_handed_the_latest_events_only_and_all_events_leave_the_lists():
+    asked = []
+
+    class Curious(NextNumber):
+        n_items = LONGEST_HISTORY + 3
+
+        def encode(self, histories, times=None):
+            asked.extend(len(history) for history in histories)
+            return super().encode(histories, times)
+
+    split = leave_one_out(Log.from_arrays(np.zeros(LONGEST_HISTORY + 2), np.arange(LONGEST_HISTORY + 2)))
+    answers = ask(Curious(), split)
+    assert asked == [LONGEST_HISTORY]
+    assert answers.lists[0, :2].tolist() == [LONGEST_HISTORY + 1, -1]
 
 
 def test_an_item_the_model_does_not_know_is_never_found():

@@ -52,6 +52,13 @@ def test_a_batch_is_asked_before_any_of_it_is_learned():
     assert model.told == [("ask", [0]), ("ask", [0, 1]), ("learn", 0), ("learn", 1), ("learn", 2)]
 
 
+def test_the_clock_ends_it_after_the_question_under_way():
+    log = Log.from_arrays([0, 0, 0, 0], [0, 1, 2, 3], [1.0, 2.0, 3.0, 4.0])
+    result = prequential(Recorder(4), log, deadline=0.0)
+    assert (len(result.ranks), result.events) == (1, 2)
+    assert prequential(Recorder(4), log).events == 4
+
+
 def habit_log(seed=0, users=400):
     """Half way through, the item that follows an item changes."""
     rng = np.random.default_rng(seed)

@@ -22,9 +22,9 @@ def random_log(seed=0, events=400, days=20):
     return Log.from_arrays(rng.integers(0, 30, events), rng.integers(0, 50, events), rng.uniform(0, days * DAY, events))
 
 
-def questions(split, **options):
+def questions(split):
     out = []
-    for block in split.blocks(3, **options):
+    for block in split.blocks(3):
         out += [(h.tolist(), int(t)) for h, t in zip(block.histories, block.targets, strict=True)]
     return out
 
@@ -105,9 +105,19 @@ def test_a_log_of_one_day_is_validated_on_a_tenth_of_its_sessions():
     assert len(inner.train) == 720
 
 
-def test_histories_may_be_cut_to_the_latest_events():
-    split = leave_one_out(Log.from_arrays([0] * 6, range(6)))
-    assert questions(split, longest=2) == [([3, 4], 5)]
+def test_questions_may_be_asked_after_the_latest_events_only():
+    (block,) = leave_one_out(Log.from_arrays([0] * 6, range(6), np.arange(6) * 9.0)).blocks(3)
+    latest = block.latest(2)
+    assert [part.tolist() for part in latest.histories] == [[3, 4]]
+    assert [part.tolist() for part in latest.times] == [[27.0, 36.0]]
+    assert latest.targets.tolist() == [5]
+
+
+def test_repeats_are_the_questions_for_items_of_the_users_own_past():
+    log = random_log(events=900)
+    for split in (leave_one_out(log), last_share_of_time(log), last_sessions(log)):
+        plain = [target in history for history, target in questions(split)]
+        assert split.repeats() == sum(plain) > 0
 
 
 def test_cold_questions_may_be_dropped():
