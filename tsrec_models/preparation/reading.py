@@ -75,6 +75,8 @@ def read_table(path: str | Path) -> pa.Table:
             if suffix in (".jsonl", ".ndjson", ".json"):
                 return _json_table(stream, str(path))
             return _csv_table(stream, "\t" if suffix == ".tsv" else ",")
+    except UnicodeDecodeError as error:
+        raise LogError(f"{path}: the first line is not UTF-8 text; save the file as UTF-8") from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise LogError(f"{path}: {str(error).splitlines()[0]}") from error
 
@@ -117,6 +119,9 @@ def _to_log(
             f"{where}: no column {' or '.join(absent)}; the columns are {', '.join(table.column_names)}. "
             f"{user} and {item} are needed{f', {ts} is optional' if ts else ''}"
         )
+    for name in (user, item, *extra, *((ts,) if ts else ())):
+        if table.column_names.count(name) > 1:
+            raise LogError(f"{where}: {table.column_names.count(name)} columns are called {name}; one is needed")
     named = pc.and_(pc.is_valid(table[user]), pc.is_valid(table[item]))
     nameless = len(table) - (pc.sum(named).as_py() or 0)
     table = table.filter(named)
@@ -125,6 +130,8 @@ def _to_log(
     users, user_ids = _codes(table[user])
     items, item_ids = _codes(table[item])
     columns = {name: np.array(table[name].to_pylist(), dtype=object) for name in extra}
+    if times is not None and not np.isfinite(times).any():
+        times = None  # an empty column is as good as none
     if times is not None and not np.isfinite(times).all():
         times, keep = fill_times(times, users, missing_times)
         dropped["without time"] = int((~keep).sum())
@@ -145,6 +152,10 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.str_]
 
 def _seconds(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.float64]:
     """Epoch seconds [rows]; NaN where there is none."""
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    if pa.types.is_date(column.type):
+        column = pc.cast(column, pa.timestamp("ms"))
     if pa.types.is_timestamp(column.type):
         return _from_timestamps(column)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -156,7 +167,10 @@ def _seconds(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.float
                 return _from_timestamps(pc.cast(text, pa.timestamp("us", tz="UTC" if _has_zone(text) else None)))
             except pa.ArrowInvalid as error:
                 raise LogError(f"{where}: column {name}: {str(error).splitlines()[0]}") from error
-    seconds: NDArray[np.float64] = pc.cast(column, pa.float64()).to_numpy().astype(np.float64)
+    try:
+        seconds: NDArray[np.float64] = pc.cast(column, pa.float64()).to_numpy().astype(np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise LogError(f"{where}: column {name} holds {column.type}, which is not a time") from error
     finite = np.abs(seconds[np.isfinite(seconds)])
     typical = float(np.median(finite)) if len(finite) else 0.0
     for smallest, per_second in _FINER_UNITS:

@@ -1,3 +1,4 @@
+import datetime
 import gzip
 
 import pyarrow as pa
@@ -94,7 +95,9 @@ def test_records_of_a_topic():
         ("log.csv", "", "empty"),
         ("log.csv", "user_id,item_id,ts\na,1,yesterday\n", "column ts"),
         ("log.csv", "user_id,item_id\na,1\na,1,5\n", "2 columns, got 3"),
+        ("log.csv", "user_id,item_id,user_id\na,1,b\n", "2 columns are called user_id"),
         ("log.jsonl", "not json\n", "JSON"),
+        ("log.jsonl", '{"user_id":"a","item_id":"x","ts":{"at":1}}\n', "not a time"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path, name, text, says):
@@ -105,3 +108,35 @@ def test_what_cannot_be_read_is_said(tmp_path, name, text, says):
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(LogError, match="no such file"):
         Log.from_file(tmp_path / "nowhere.csv")
+
+
+def test_text_that_is_not_utf8_is_said(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes("user_id,item_id,größe\na,1,2\n".encode("latin-1"))
+    with pytest.raises(LogError, match="UTF-8"):
+        read_log(path)
+    path.write_bytes("user_id,item_id\na,größe\n".encode("latin-1"))
+    with pytest.raises(LogError, match="UTF8"):
+        read_log(path)
+
+
+def test_an_empty_column_of_times_is_none_at_all(tmp_path):
+    log = read_log(write(tmp_path, "log.csv", "user_id,item_id,ts\na,1,\na,2,\n")).log
+    assert not log.has_times
+    assert log.items.tolist() == [0, 1]
+
+
+def test_ids_keep_spaces_quotes_and_letters_of_any_script(tmp_path):
+    path = write(tmp_path, "log.csv", 'user_id,item_id\n"Ann, B",007\nÅsa 7,"7"" pan"\nÅsa 7,お茶\n')
+    log = read_log(path).log
+    assert log.user_ids.tolist() == ["Ann, B", "Åsa 7"]
+    assert log.item_ids.tolist() == ["007", '7" pan', "お茶"]
+
+
+def test_times_of_a_parquet_file_may_be_dates_or_categories(tmp_path):
+    when = pa.array([datetime.date(2024, 1, 2), datetime.date(2024, 1, 1)])
+    for column in (when, pa.array(["2024-01-02", "2024-01-01"]).dictionary_encode()):
+        pa.parquet.write_table(
+            pa.table({"user_id": ["a", "a"], "item_id": [1, 2], "ts": column}), tmp_path / "l.parquet"
+        )
+        assert read_log(tmp_path / "l.parquet").log.times.tolist() == [1704067200.0, 1704153600.0]
