@@ -1,6 +1,6 @@
 """Event to output of the standard job at a steady rate, and beside it the floor: event to a bare consumer of the input.
 
-latency.py [--guarantee at_least_once] [--rate 2000] [--seconds 15] [--bootstrap HOST:PORT]
+latency.py [--guarantee at_least_once] [--checkpoint-s 1] [--rate 2000] [--seconds 15] [--bootstrap HOST:PORT]
 
 Both are taken in one process from the same events, so that what the machine does to one it does to the other. Starts an
 Apache Kafka of its own unless told of one; prints one JSON line.
@@ -31,14 +31,17 @@ from tests.system.kafka_io import create_topics, produce
 WARM_UP_S = 3.0
 
 
-async def measure(bootstrap: str, folder: Path, guarantee: str, rate: int, seconds: float) -> dict:
+async def measure(bootstrap: str, folder: Path, guarantee: str, rate: int, seconds: float, checkpoint_s: float) -> dict:
     """Latencies in ms of the job and of the bare consumer."""
     tag = uuid.uuid4().hex[:6]
     topic, output = f"latency-{tag}-in", f"latency-{tag}-out"
     await create_topics(bootstrap, topic, output)
     clicks = Clicks(users=10_000, step_s=1 / rate, seed=3)
     await produce(bootstrap, topic, clicks.take(2 * rate))
-    worker = standard_job(folder, "worker", bootstrap, f"latency-{tag}", topic, output, guarantee).start()
+    worker = standard_job(
+        folder, "worker", bootstrap, f"latency-{tag}", topic, output, guarantee,
+        CHECKPOINT_INTERVAL_S=str(checkpoint_s),
+    ).start()  # fmt: skip
     await asyncio.to_thread(worker.wait_for_log, "worker ready")
     sent: dict[tuple[int, int], list[float]] = defaultdict(list)
     before = dict(clicks.truth)
@@ -100,7 +103,10 @@ async def measure(bootstrap: str, folder: Path, guarantee: str, rate: int, secon
     await asyncio.gather(*tasks, return_exceptions=True)
     await producer.stop()
     worker.terminate()
-    row = {"bench": "latency", "guarantee": guarantee, "rate": rate, "events": len(direct), "outputs": len(through)}
+    row = {
+        "bench": "latency", "guarantee": guarantee, "checkpoint_s": checkpoint_s, "rate": rate, "events": len(direct),
+        "outputs": len(through),
+    }  # fmt: skip
     for name, values in (("job", through), ("bare_consumer", direct)):
         for q in (50, 90, 99):
             row[f"{name}_p{q}_ms"] = round(float(np.percentile(values, q)), 1)
@@ -113,6 +119,7 @@ def main() -> None:
     parser.add_argument("--guarantee", default="at_least_once", choices=["at_least_once", "exactly_once"])
     parser.add_argument("--rate", type=int, default=2_000)
     parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--checkpoint-s", type=float, default=1.0, help="seconds between two checkpoints")
     parser.add_argument("--bootstrap")
     args = parser.parse_args()
     with ExitStack() as stack:
@@ -125,7 +132,8 @@ def main() -> None:
             broker.start()
             stack.callback(broker.stop)
         bootstrap = args.bootstrap or broker.bootstrap
-        print(json.dumps(asyncio.run(measure(bootstrap, folder, args.guarantee, args.rate, args.seconds))), flush=True)
+        row = measure(bootstrap, folder, args.guarantee, args.rate, args.seconds, args.checkpoint_s)
+        print(json.dumps(asyncio.run(row)), flush=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ app = Processor(
     guarantee=os.environ.get("GUARANTEE", "at_least_once"),
     partitions=4,
     session_timeout_s=float(os.environ.get("SESSION_TIMEOUT_S", "10")),
+    checkpoint_interval_s=float(os.environ.get("CHECKPOINT_INTERVAL_S", "1")),
 )
 clicks = app.batch_topic(os.environ["INPUT"], Click, lateness_s=3300)
 output = app.batch_topic(os.environ["OUTPUT"], Count)

@@ -139,7 +139,8 @@ async def latency(args: argparse.Namespace) -> None:
     worker = start_worker(args, prefix, args.budget_ms)
     producer = AIOKafkaProducer(bootstrap_servers=args.bootstrap, linger_ms=0)
     await producer.start()
-    consumer = AIOKafkaConsumer(bootstrap_servers=args.bootstrap, fetch_max_wait_ms=100)
+    isolation = "read_committed" if args.guarantee == "exactly_once" else "read_uncommitted"
+    consumer = AIOKafkaConsumer(bootstrap_servers=args.bootstrap, fetch_max_wait_ms=100, isolation_level=isolation)
     await consumer.start()
     tps = [TopicPartition(catalog["recommendations"].kafka_name, p) for p in range(4)]
     consumer.assign(tps)

@@ -99,6 +99,7 @@ def build(settings: Settings) -> Application:
         batch_bytes=settings.batch_bytes,
         fetch_bytes=settings.fetch_bytes,
         fetch_pace_s=settings.fetch_pace_ms / 1000,
+        fetch_wait_s=None if settings.fetch_wait_ms is None else settings.fetch_wait_ms / 1000,
         compression=settings.compression,
         dead_letters=catalog["dead-letters"].kafka_name,
         late_events=catalog["late-events"].kafka_name,
@@ -225,5 +226,6 @@ def _topic(app: Processor, settings: Settings, catalog: Catalog, name: str) -> B
     return app.batch_topic(
         declared.kafka_name, declared.type, partitions=declared.partitions, dialect=dialect,
         lateness_s=mine.lateness_s if mine is not None and name != "items" else None,
+        max_ahead_s=mine.max_ahead_s if mine is not None else 3600.0,
         tombstones=declared.cleanup == "compact", max_records=TRADES_BATCH if name == "trades" else MICRO_BATCH,
     )  # fmt: skip

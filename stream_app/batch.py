@@ -27,9 +27,9 @@ class BatchTopic:
 
     partitions: what the topic is created with, and what it must have. dialect: foreign field names and units.
     lateness_s: how long after the newest event time of its partition an event still counts; None: always.
-    max_ahead_s: an event time further ahead of the record's own timestamp is a mistake of the sender, and would push
-    the watermark past every other event; it goes to the dead letters. max_records: larger batches are cut, so that
-    agents learn from the first events of a backlog before they answer the last.
+    max_ahead_s: an event time further ahead of the record's own timestamp is a mistake of the sender (milliseconds,
+    a wrong clock) and would close the windows of its key: it goes to the dead letters. max_records: larger batches are
+    cut, so that agents learn from the first events of a backlog before they answer the last.
     """
 
     name: str
@@ -37,7 +37,7 @@ class BatchTopic:
     partitions: int
     dialect: Dialect | None = None
     lateness_s: float | None = None
-    max_ahead_s: float = 86_400.0
+    max_ahead_s: float = 3600.0
     tombstones: bool = False
     max_records: int | None = None
 

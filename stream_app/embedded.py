@@ -10,10 +10,13 @@ from pathlib import Path
 
 from stream_app.errors import BrokerUnavailable, UsageError
 
-__all__ = ["SESSION_TIMEOUT_S", "EmbeddedBroker", "free_port"]
+__all__ = ["FETCH_WAIT_MS", "SESSION_TIMEOUT_S", "EmbeddedBroker", "free_port"]
 
 #: A group join takes half the session timeout there.
 SESSION_TIMEOUT_S = 6.0
+
+#: It looks for records for a waiting fetch once in half the time that the fetch may wait: ask it more often.
+FETCH_WAIT_MS = 20
 
 _START_S = 30.0
 

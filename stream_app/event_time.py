@@ -19,23 +19,27 @@ __all__ = ["EventTime"]
 def _late(ts, ok, arrived_s, newest, lateness_s, max_ahead_s, verdict):  # type: ignore[no-untyped-def]
     """Judge events in their order: verdict 0 good, 1 late, 2 from the future; returns the newest good event time.
 
-    An event's verdict depends only on the events before it in the partition, never on where batches begin.
+    An event's verdict depends only on the events before it in the partition, never on where batches begin. A clock
+    that runs ahead moves event time to the record's own timestamp and no further: else one such event would make all
+    others late until time has caught up with it. A record without a timestamp (below 0) is taken at its word.
     """
     for i in range(len(ts)):
         verdict[i] = 0
         if not ok[i] or np.isnan(ts[i]):
             continue
-        if max_ahead_s >= 0 and ts[i] > arrived_s[i] + max_ahead_s:
+        stamped = arrived_s[i] >= 0
+        if stamped and max_ahead_s >= 0 and ts[i] > arrived_s[i] + max_ahead_s:
             verdict[i] = 2
         elif lateness_s >= 0 and ts[i] < newest - lateness_s:
             verdict[i] = 1
-        elif ts[i] > newest:
-            newest = ts[i]
+        else:
+            newest = max(newest, min(ts[i], arrived_s[i]) if stamped else ts[i])
     return newest
 
 
 class EventTime:
-    """The newest event time seen of each topic partition; watermark = newest - lateness.
+    """The newest event time seen of each topic partition, of a clock ahead the record's timestamp instead; watermark =
+    newest - lateness.
 
     It is committed beside the offset it belongs to, so that a replay judges every event as the first run did.
     """

@@ -15,6 +15,7 @@ from faust.types import TP
 
 from stream_app.batch import Batch, BatchTopic, Outgoing
 from stream_app.checkpoint import Checkpoint
+from stream_app.complaints import Complaints
 from stream_app.preflight import DEFAULT_RECORD_BYTES
 from stream_app.setting_aside import FRAME_BYTES, dead_letters_of
 from stream_app.transport.records import RecordBatch
@@ -56,6 +57,11 @@ class _Lane:
         await self._room.acquire()
         self._waiting.append(work)
         self._filled.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether `put` would wait."""
+        return self._room.locked()
 
     async def take(self) -> list[_Work]:
         """The first batch and the small ones after it that can be processed with it."""
@@ -102,6 +108,7 @@ class Lanes:
         self._lanes: dict[int, _Lane] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._paused = False
+        self._complaints = Complaints(logger)
         checkpoint.drainers.append(self.drain)
 
     async def put(self, tp: TP, topic: BatchTopic, records: RecordBatch, handlers: list[tuple[str, Handler]]) -> None:
@@ -114,6 +121,11 @@ class Lanes:
             lane = self._lanes[tp.partition] = _Lane()
             self._tasks[tp.partition] = asyncio.get_running_loop().create_task(self._run(lane))
         await lane.put(_Work(tp, topic, records, handlers))
+
+    def full(self, partition: int) -> bool:
+        """Whether `put` would wait for room in the lane of a partition."""
+        lane = self._lanes.get(partition)
+        return lane is not None and lane.full
 
     async def drain(self) -> None:
         """Drop what waits (it is delivered again after the rebalance); `resume` lets batches in again."""
@@ -194,11 +206,11 @@ class Lanes:
             for shard in shards:
                 shard.rollback()
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the record it came of is set aside
             for shard in shards:
                 shard.rollback()
             if len(batch) == 1:
-                logger.exception("agent %s cannot process %s", name, batch.source(0))
+                self._complaints.failed(name, batch.source(0), error)
                 reason = RecordError(0, Reason.FAILED, f"{type(error).__name__}: {error}")
                 await self._set_aside(batch.records, [(0, reason, name)])
                 self._app.metrics.dead_letter(batch.topic.name, Reason.FAILED, 1)

@@ -13,8 +13,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NotControllerError, TopicAlreadyExistsError, for_code
 
+from stream_app.broker_kind import kind_of
+from stream_app.embedded import FETCH_WAIT_MS
 from stream_app.errors import BrokerRefused, ContractError
-from stream_app.security import diagnose
+from stream_app.security import Cluster, diagnose
 
 __all__ = ["DEAD_LETTER_BYTES", "DEFAULT_RECORD_BYTES", "preflight"]
 
@@ -66,6 +68,8 @@ async def preflight(app: Any) -> None:
                 "(TSREC_PARTITIONS), under another application id if there is state already"
             )
         app.max_message_bytes.update(await _max_message_bytes(admin, list(wanted)))
+        if app.fetch_wait_s is None and await _is_embedded(app.cluster):
+            app.fetch_wait_s = FETCH_WAIT_MS / 1000
     finally:
         await admin.close()
 
@@ -112,6 +116,14 @@ async def _connect(app: Any) -> AIOKafkaAdminClient:
                 if reminded > float("-inf"):
                     logger.info("a broker answers at %s", app.bootstrap)
                 return admin
+
+
+async def _is_embedded(cluster: Cluster) -> bool:
+    try:
+        return not (await kind_of(cluster)).is_kafka
+    except (OSError, TimeoutError) as error:
+        logger.debug("the broker does not say what it is: %r", error)
+        return False
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:

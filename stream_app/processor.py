@@ -63,6 +63,7 @@ class Processor(faust.App):  # type: ignore[misc]
         batch_bytes: int = 512 << 10,
         fetch_bytes: int = 1 << 20,
         fetch_pace_s: float = 0.0,
+        fetch_wait_s: float | None = None,
         compression: str | None = None,
         dead_letters: str = "dead-letters",
         late_events: str = "late-events",
@@ -113,8 +114,10 @@ class Processor(faust.App):  # type: ignore[misc]
         self.lanes = Lanes(self, self.checkpoint)
         #: Topic -> settings it is made with, where this worker makes it.
         self.topic_configs: dict[str, dict[str, str]] = {}
-        #: Topic -> largest record batch the broker takes; filled before anything is sent.
         self.fetch_pace_s = fetch_pace_s
+        #: Longest that the broker holds a fetch for which it has nothing; None until it is known which broker it is.
+        self.fetch_wait_s = fetch_wait_s
+        #: Topic -> largest record batch the broker takes; filled before anything is sent.
         self.max_message_bytes: dict[str, int] = {}
         #: What this worker cannot go on from; set once, with `failed`.
         self.failure: BaseException | None = None
@@ -131,6 +134,7 @@ class Processor(faust.App):  # type: ignore[misc]
         partitions: int | None = None,
         dialect: Dialect | None = None,
         lateness_s: float | None = None,
+        max_ahead_s: float = 3600.0,
         tombstones: bool = False,
         max_records: int | None = None,
     ) -> BatchTopic:
@@ -143,6 +147,7 @@ class Processor(faust.App):  # type: ignore[misc]
                 count,
                 dialect=dialect,
                 lateness_s=lateness_s,
+                max_ahead_s=max_ahead_s,
                 tombstones=tombstones,
                 max_records=max_records,
             )

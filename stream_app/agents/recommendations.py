@@ -184,7 +184,7 @@ class Recommender:
         if self.settings.exclude_seen:
             taken = RING.last(shard, request.rows[answered])[0]["item"]
             request.seen = partition.to_indices(taken.astype(np.int64))
-        request.allowed = self.items.available(float(batch.columns.ts[answered].max()))
+        request.allowed = self.items.available(_latest(batch, answered))
         request.category = self.items.category_codes()
         request.notes = self._withheld(batch, answered)
         if self.auditor.on and self.records is not None:
@@ -239,3 +239,10 @@ class Recommender:
                 why = self.gate.withheld((user or b"").decode("utf-8", "replace"))
                 notes[i] = None if why is None else f"withheld: {why}"
         return notes
+
+
+def _latest(batch: Batch, answered: NDArray[np.int64]) -> float:
+    """The time at which a batch is answered: its latest event's, where a clock is ahead its record's timestamp. Else
+    one wrong clock would show everybody what is not for sale yet."""
+    ts, stamped_s = batch.columns.ts[answered], batch.records.timestamps_ms[answered] / 1000.0
+    return float(np.where(stamped_s >= 0, np.minimum(ts, stamped_s), ts).max())

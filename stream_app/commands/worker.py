@@ -33,7 +33,7 @@ def command(processes: int, **options: object) -> None:
     """Read clicks, purchases and trades; publish recommendations and alerts; until SIGTERM.
 
     Every setting comes from the environment (TSREC_…), .env or tsrec.toml; the options here win over them.
-    Exit codes: 0 ended by a signal, 1 crashed, 2 a setting is wrong, 3 no broker, 4 ended by its own deadline.
+    Exit codes: 0 ended by a signal, 1 crashed, 2 a setting is wrong, 3 the broker refuses, 4 ended by its own deadline.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if processes > 1:

@@ -25,7 +25,7 @@ from stream_app.demo.browser import show_page
 from stream_app.demo.show import Show
 from stream_app.demo.story import DATA, LATENESS_S, Event, items, shop_events, trade_events
 from stream_app.demo.tally import Tally
-from stream_app.embedded import SESSION_TIMEOUT_S, EmbeddedBroker, free_port
+from stream_app.embedded import FETCH_WAIT_MS, SESSION_TIMEOUT_S, EmbeddedBroker, free_port
 from stream_app.errors import TsrecError
 from stream_app.settings import Settings, load
 from stream_app.transport.builder import build_batches
@@ -261,7 +261,7 @@ async def _play(sender: _Sender, rate: float, speed: float, stopping: asyncio.Ev
 
 async def _read(settings: Settings, catalog: Catalog, tally: Tally) -> None:
     """Take what the worker publishes into the tally."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap, fetch_max_wait_ms=100)
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap, fetch_max_wait_ms=FETCH_WAIT_MS)
     await consumer.start()
     await asyncio.sleep(0)
     try:

@@ -114,6 +114,15 @@ async def test_the_one_that_breaks_a_batch_goes_alone_and_all_others_count_once(
     assert _dead(bench, "failed") == 2
 
 
+async def test_many_failures_of_a_kind_are_one_entry_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(count_and_echo)
+    await bench.feed(clicks(200, *range(0, 200, 2)))
+    assert bench.users("dead-letters") == ["poison"] * 100
+    (entry,) = [record for record in caplog.records if "cannot process" in record.message]
+    assert entry.message == "agent agent cannot process clicks:0:0"
+    assert "this one cannot be processed" in (entry.exc_text or "")
+
+
 async def test_what_does_not_decode_never_reaches_the_agent() -> None:
     bench = Bench(count_and_echo)
     await bench.feed(clicks(10), junk={3: b"{", 7: b'{"user_id":5}'})
@@ -212,11 +221,13 @@ async def test_a_full_lane_holds_up_whoever_brings_more_until_something_is_taken
         records = batch_of(bench.clicks, clicks(1)).records  # type: ignore[arg-type]
         records.fetch_offset = 10 * i  # apart, so that each take is one
         await lane.put(_Work(TP("clicks", 0), bench.clicks, records, []))
+    assert lane.full
     waiting = asyncio.create_task(lane.put(_Work(TP("clicks", 0), bench.clicks, records, [])))
     await asyncio.sleep(0)
     assert not waiting.done()
     await lane.take()
     await asyncio.wait_for(waiting, 5)
     lane.clear()
+    assert not lane.full
     for _ in range(DEPTH):  # all the room is back
         await asyncio.wait_for(lane.put(_Work(TP("clicks", 0), bench.clicks, records, [])), 5)

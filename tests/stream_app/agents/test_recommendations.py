@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,18 @@ async def test_items_that_cannot_be_bought_now_never_come(make_app: Make) -> Non
     app.items.update(decode_columns(Item, Spans.of([expired, later])), Spans.of([b"b2"]))
     (answer,) = await send(app, [Click("new", "a0", 50_000.0)], offset=1000)
     assert {item.item_id for item in answer.items} == {"a2", "b0"}
+
+
+async def test_a_clock_that_is_ahead_shows_nobody_what_is_not_for_sale_yet(make_app: Make) -> None:
+    app = make_app()
+    await send(app, sessions(40))
+    now = time.time()
+    app.items.update(
+        decode_columns(Item, Spans.of([msgspec.json.encode(Item("a1", available_from=now + 600.0))])), Spans.of([])
+    )
+    answers = await send(app, [Click("fast", "a0", now + 3000.0), Click("right", "a0", now)], offset=1000)
+    assert len(answers) == 2
+    assert all("a1" not in {item.item_id for item in answer.items} for answer in answers)
 
 
 async def test_a_replayed_event_changes_nothing_and_is_not_answered_again(make_app: Make) -> None:
