@@ -18,8 +18,14 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: $(VENV)/.installed  ## The main job on the embedded broker with real data; SECONDS=60 ends by itself
 	$(BIN)/tsrec demo --seconds $(SECONDS)
 
+# Tests that start no process of their own run two at a time, a thread each: torch's threads only wait for each other there.
+UNITS = tests/topics tests/tsrec_models tests/stream_app/agents tests/stream_app/state
+
 test: $(VENV)/.installed-dev  ## Units, properties, contract suites and system tests
-	$(BIN)/python -m pytest
+	@failed=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(UNITS) || failed=1; \
+	$(BIN)/python -m pytest $(UNITS:%=--ignore=%) || failed=1; \
+	exit $$failed
 
 lint: $(VENV)/.installed-dev  ## Style, types, direction of imports
 	$(BIN)/ruff check .
