@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.system.brokers import Kafka, kafka_home
+from tests.system.brokers import borrow_kafka
 from tests.system.crashes import run_crashes
 
 
@@ -34,24 +35,15 @@ def main() -> int:
     parser.add_argument("--bootstrap", help="a broker that already runs")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
-    broker = None
-    if args.bootstrap is None:
-        home = kafka_home()
-        if home is None:
-            parser.error("no Apache Kafka: set KAFKA_HOME")
-        broker = Kafka(home, folder / "kafka")
-        broker.start()
-    try:
+    with ExitStack() as stack:
+        bootstrap = args.bootstrap or borrow_kafka(stack, folder, parser.error).bootstrap
         result = asyncio.run(
             run_crashes(
-                args.bootstrap or broker.bootstrap, folder, args.guarantee, name=uuid.uuid4().hex[:6],
+                bootstrap, folder, args.guarantee, name=uuid.uuid4().hex[:6],
                 kills=args.kills, pause_s=(args.pause / 2, args.pause * 1.5), rate=args.rate, users=args.users,
                 draw=random.Random(args.seed),
             )
         )  # fmt: skip
-    finally:
-        if broker is not None:
-            broker.stop()
     verdict = result.verdict
     print(
         json.dumps(

@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.system.brokers import Kafka, kafka_home
+from tests.system.brokers import borrow_kafka
 from tests.system.counting import PARTITIONS, Clicks
 from tests.system.crashes import standard_job
 from tests.system.kafka_io import create_topics, produce
@@ -124,14 +124,7 @@ def main() -> None:
     args = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if args.bootstrap is None:
-            home = kafka_home()
-            if home is None:
-                parser.error("no Apache Kafka: set KAFKA_HOME")
-            broker = Kafka(home, folder / "kafka")
-            broker.start()
-            stack.callback(broker.stop)
-        bootstrap = args.bootstrap or broker.bootstrap
+        bootstrap = args.bootstrap or borrow_kafka(stack, folder, parser.error).bootstrap
         row = measure(bootstrap, folder, args.guarantee, args.rate, args.seconds, args.checkpoint_s)
         print(json.dumps(asyncio.run(row)), flush=True)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.system.brokers import Kafka, kafka_home
+from tests.system.brokers import borrow_kafka
 from tests.system.counting import PARTITIONS, Clicks, judge
 from tests.system.crashes import standard_job
 from tests.system.kafka_io import Record, create_topics, end_offsets, produce, read_all
@@ -110,12 +110,7 @@ def main() -> int:
     args = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        home = kafka_home()
-        if home is None:
-            parser.error("no Apache Kafka: set KAFKA_HOME")
-        broker = Kafka(home, folder / "kafka")
-        broker.start()
-        stack.callback(broker.stop)
+        broker = borrow_kafka(stack, folder, parser.error)
         return 0 if asyncio.run(run(broker.bootstrap, folder, args)) else 1
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.system.brokers import Kafka, kafka_home
+from tests.system.brokers import borrow_kafka
 from tests.system.counting import PARTITIONS
 from tests.system.crashes import standard_job, wait_for_outputs
 from tests.system.kafka_io import Record, create_topics, end_offsets, produce, read_all
@@ -71,12 +71,7 @@ def main() -> None:
     args = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        home = kafka_home()
-        if home is None:
-            parser.error("no Apache Kafka: set KAFKA_HOME")
-        broker = Kafka(home, folder / "kafka")
-        broker.start()
-        stack.callback(broker.stop)
+        broker = borrow_kafka(stack, folder, parser.error)
         print(json.dumps(asyncio.run(run(broker.bootstrap, folder, args.users, args.guarantee))), flush=True)
 
 
