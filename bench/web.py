@@ -1,12 +1,14 @@
 """GET /recommendations/{user} while events flow, and what that costs the stream.
 
     python bench/web.py latency [--rate 1000] [--events-rate 2000] [--seconds 20]
+    python bench/web.py floor [--rate 1000] [--events-rate 2000] [--seconds 20]
     python bench/web.py throughput [--rate 1000] [--events 200000] [--rounds 3]
 
 A worker with the demo's model on an Apache Kafka of its own (or --bootstrap). Requests are due at a steady rate and are
 timed from the moment they were due, so that a worker that stands still is not flattered. Load and events come from
 processes of their own. --first gives worker, broker and load a real-time priority (chrt -r 10, needs root), on a
-machine that others use too. `throughput` clears a backlog with and without requests, in turns. JSON lines.
+machine that others use too. `floor` asks a process that does nothing but answer, while worker and events go on: what
+the load itself and the machine add. `throughput` clears a backlog with and without requests, in turns. JSON lines.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,8 @@ USERS, ITEMS = 50_000, 3_800
 #: Connections kept open by the load; more would only queue in the worker what else queues here.
 CONNECTIONS = 32
 
+LENGTH = re.compile(rb"(?i)content-length: (\d+)")
+
 #: Seconds of requests that do not count: caches and branches are cold.
 WARM_UP_S = 3.0
 
@@ -56,54 +61,91 @@ WARM_UP_S = 3.0
 # -- the load, in a process of its own
 
 
+class Connection(asyncio.Protocol):
+    """One request at a time; tells `load` what came and that it is free."""
+
+    def __init__(self, done: Callable[[Connection, bytes], None]) -> None:
+        self.done = done
+        self.at = 0.0
+        self._got = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def send(self, at: float, request: bytes) -> None:
+        self.at, self._got = at, b""
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, found, body = self._got.partition(b"\r\n\r\n")
+        if found and len(body) == int(LENGTH.search(head).group(1)):  # type: ignore[union-attr]
+            self.done(self, self._got)
+
+
 async def load(port: int, rate: float, seconds: float, names: list[str]) -> dict[str, Any]:
-    """`rate` requests a second for `seconds`; latencies in ms from when each was due."""
-    due: deque[tuple[float, str]] = deque()
-    ready = asyncio.Event()
+    """`rate` requests a second for `seconds`; latencies in ms from when each was due, and how late they were sent."""
+    due: deque[tuple[float, bytes]] = deque()
     took: list[tuple[float, float]] = []
+    late: list[float] = []
     statuses: Counter[str] = Counter()
     made: Counter[str] = Counter()
+    free: list[Connection] = []
 
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while True:
-            while not due:
-                ready.clear()
-                await ready.wait()
-            at, name = due.popleft()
-            if at < 0:
-                break
-            writer.write(f"GET /recommendations/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))  # type: ignore[union-attr]
-            body = await reader.readexactly(length)
-            took.append((at, (time.perf_counter() - at) * 1e3))
-            statuses[head[9:12].decode()] += 1
-            made["published" if b'"made":"published"' in body else "computed" if b'"made"' in body else "none"] += 1
-        writer.close()
+    def done(connection: Connection, answer: bytes) -> None:
+        took.append((connection.at, (time.perf_counter() - connection.at) * 1e3))
+        statuses[answer[9:12].decode()] += 1
+        made["published" if b'"made":"published"' in answer else "computed" if b'"made"' in answer else "none"] += 1
+        free.append(connection)
+        send()
 
-    tasks = [asyncio.create_task(connection()) for _ in range(CONNECTIONS)]
+    def send() -> None:
+        while due and free:
+            at, request = due.popleft()
+            free.pop().send(at, request)
+            late.append((time.perf_counter() - at) * 1e3)
+
+    loop = asyncio.get_running_loop()
+    for _ in range(CONNECTIONS):
+        _, connection = await loop.create_connection(lambda: Connection(done), "127.0.0.1", port)
+        free.append(connection)
     draw = np.random.default_rng(5)
-    began, sent, total = time.perf_counter(), 0, int(rate * seconds)
+    asks = [f"GET /recommendations/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() for name in names]
+    total = int(rate * seconds)
+    chosen = draw.integers(len(names), size=total).tolist()
+    began, sent = time.perf_counter(), 0
     while sent < total:
-        now = time.perf_counter()
-        while sent < total and began + sent / rate <= now:
-            due.append((began + sent / rate, names[int(draw.integers(len(names)))]))
-            sent += 1
-        ready.set()
-        await asyncio.sleep(0.001)
-    while len(took) < total and not all(task.done() for task in tasks):
+        until = min(total, int((time.perf_counter() - began) * rate) + 1)
+        due.extend((began + i / rate, asks[chosen[i]]) for i in range(sent, until))
+        sent = until
+        send()
+        await asyncio.sleep(0.001)  # a loop of libuv takes less for nothing, and spins
+    while len(took) < total and not all(connection.transport.is_closing() for connection in free):
         await asyncio.sleep(0.05)
     ended = time.perf_counter()
-    due.extend([(-1.0, "")] * CONNECTIONS)
-    ready.set()
-    await asyncio.gather(*tasks)
     counted = np.array([ms for at, ms in took if at >= began + WARM_UP_S])
     return {
         "requests": len(took), "requests_per_s": round(len(took) / (ended - began)), "statuses": dict(statuses),
         "made": dict(made), **{f"p{q}_ms": round(float(np.percentile(counted, q)), 2) for q in (50, 90, 99, 99.9)},
-        "max_ms": round(float(counted.max()), 1),
+        "max_ms": round(float(counted.max()), 1), "sent_late_p99_ms": round(float(np.percentile(late, 99)), 2),
+        "load_cores": round(time.process_time() / (ended - began), 2),
     }  # fmt: skip
+
+
+class Nothing(asyncio.Protocol):
+    """Answers everything at once with as many bytes as a list has: what remains is the load's and the machine's."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1800\r\n\r\n" + b" " * 1800)
+
+
+async def answer_nothing(port: int) -> None:
+    """Until killed."""
+    server = await asyncio.get_running_loop().create_server(Nothing, "127.0.0.1", port)
+    await server.serve_forever()
 
 
 async def produce(bootstrap: str, topic: str, rate: float, seconds: float) -> None:
@@ -204,14 +246,21 @@ async def latency(args: argparse.Namespace, bootstrap: str) -> None:
     before, at, cpu = await outputs(watcher, recommendations), time.time(), worker.cpu_s()
     flow = child(args, "produce", bootstrap, catalog["clicks"].kafka_name, args.events_rate, seconds + 2)
     await asyncio.sleep(1.0)
-    asking = child(args, "load", worker.port, args.rate, seconds)
+    nothing, port = None, worker.port
+    if args.mode == "floor":
+        port = free_port()
+        nothing = child(args, "nothing", port)
+        await asyncio.sleep(1.0)
+    asking = child(args, "load", port, args.rate, seconds)
     out, _ = await asyncio.to_thread(asking.communicate)
+    if nothing is not None:
+        nothing.kill()
     answers, took_s = await outputs(watcher, recommendations) - before, time.time() - at
     used = worker.cpu_s() - cpu
     flow.wait()
     worker.stop()
     await watcher.stop()
-    row = {"bench": "web_latency", "rate": args.rate, "events_rate": args.events_rate, "first": args.first}
+    row = {"bench": f"web_{args.mode}", "rate": args.rate, "events_rate": args.events_rate, "first": args.first}
     row |= json.loads(out) | {
         "recommendations_per_s": round(answers / took_s), "worker_cores": round(used / took_s, 2),
     }  # fmt: skip
@@ -276,11 +325,14 @@ def main() -> None:
         names = [f"u{int(user)}" for user in (USERS ** draw.random(4000)).astype(np.int64)]  # the clicks' first users
         print(json.dumps(uvloop.run(load(port, rate, seconds, names))))
         return
+    if sys.argv[1:2] == ["nothing"]:
+        uvloop.run(answer_nothing(int(sys.argv[2])))
+        return
     if sys.argv[1:2] == ["produce"]:
         uvloop.run(produce(sys.argv[2], sys.argv[3], float(sys.argv[4]), float(sys.argv[5])))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["latency", "throughput"])
+    parser.add_argument("mode", choices=["latency", "floor", "throughput"])
     parser.add_argument("--bootstrap")
     parser.add_argument("--rate", type=float, default=1000.0, help="requests a second")
     parser.add_argument("--events-rate", type=float, default=2000.0)
@@ -299,7 +351,7 @@ def main() -> None:
             bootstrap = broker.bootstrap
             if args.first and broker.process is not None:
                 prioritise(broker.process.pid)
-        run = latency if args.mode == "latency" else throughput
+        run = throughput if args.mode == "throughput" else latency
         uvloop.run(run(args, bootstrap))
 
 

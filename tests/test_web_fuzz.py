@@ -31,7 +31,7 @@ def test_what_the_document_allows_and_what_it_forbids_is_answered_as_it_says(wor
     known = {"user_id": ["u1", "u39"], "item_id": ["a0", "b1"], "symbol": ["ACME"], "alert_id": [alert]}
     known["decision_id"] = [alert, worker.ask("/recommendations/u39").json()["decision_id"]]
     statuses = fuzz(worker.url, worker.ask("/openapi.json").json(), REQUESTS, path_values=known)
-    assert sum(statuses.values()) >= REQUESTS // 2
+    assert sum(statuses.values()) >= REQUESTS
     assert {200, 202, 400, 404} <= set(statuses)
     assert max(statuses) < 500
 
