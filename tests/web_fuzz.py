@@ -89,7 +89,7 @@ def _run(
                 case.path_parameters[name] = values[count % len(values)]
         response = case.call(base_url=url, session=session, headers=headers, timeout=20)
         statuses[response.status_code] += 1
-        seen(response.status_code, response.elapsed.total_seconds())
+        seen(response.status_code, response.elapsed)
         case.validate_response(response, checks=CHECKS)
 
     with suppress(hypothesis.errors.Unsatisfiable):  # an operation that takes nothing has nothing wrong to send
