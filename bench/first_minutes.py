@@ -100,9 +100,14 @@ def open_page(browser: Browser, url: str, steps: Steps) -> Page:
         ".observe({type: 'paint', buffered: true}))"
     )
     steps.done("the page is open", first_paint_ms=round(paint))
-    for what, where in SEEN.items():
-        page.wait_for_selector(where, timeout=LIMIT_S * 1000, state="attached")
-        steps.done(what)
+    waiting, until = dict(SEEN), time.monotonic() + LIMIT_S
+    while waiting:
+        for what in [what for what, where in waiting.items() if page.locator(where).count()]:
+            steps.done(what)
+            del waiting[what]
+        if time.monotonic() > until:
+            raise SystemExit(f"not on the page after {LIMIT_S:g} s: {', '.join(waiting)}")
+        page.wait_for_timeout(200)
     return page
 
 
@@ -111,9 +116,14 @@ def picture(page: Page, path: Path, **options: Any) -> None:
     Image.open(BytesIO(page.screenshot(**options))).save(path, quality=80, method=6)
 
 
-def pictures(browser: Browser, page: Page, url: str, folder: Path) -> None:
-    """Of the page as it is now, on three screens, and for some seconds."""
+def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: float) -> None:
+    """Of the page with its first alert opened; after `watch_s` more for some seconds, in the dark and on a phone."""
     folder.mkdir(parents=True, exist_ok=True)
+    for evidence in page.locator("#alerts summary").all()[:1]:
+        evidence.click(timeout=1000)
+    picture(page, folder / "first-alert.webp")
+    page.wait_for_timeout(watch_s * 1000)
+    page.locator("#feed .head button").first.click()
     frames = []
     for _ in range(FRAMES):
         frame = Image.open(BytesIO(page.screenshot())).convert("RGB")
@@ -128,8 +138,7 @@ def pictures(browser: Browser, page: Page, url: str, folder: Path) -> None:
     phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, is_mobile=True)
     for screen, name in ((dark, "page-dark.webp"), (phone, "page-phone.webp")):
         screen.goto(url)
-        for where in SEEN.values():
-            screen.wait_for_selector(where, state="attached")
+        screen.wait_for_selector("#chart path", state="attached")
         screen.wait_for_timeout(8000)
         picture(screen, folder / name)
         screen.close()
@@ -159,9 +168,8 @@ def main() -> None:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = open_page(browser, url, steps)
             took_s = steps.last_s
-            page.wait_for_timeout(args.watch * 1000)
             if args.pictures is not None:
-                pictures(browser, page, url, args.pictures)
+                pictures(browser, page, url, args.pictures, args.watch)
             browser.close()
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait(60)

@@ -6,9 +6,11 @@
 
 A worker with the demo's model on an Apache Kafka of its own (or --bootstrap). Requests are due at a steady rate and are
 timed from the moment they were due, so that a worker that stands still is not flattered. Load and events come from
-processes of their own. --first gives worker, broker and load a real-time priority (chrt -r 10, needs root), on a
-machine that others use too. `floor` asks a process that does nothing but answer, while worker and events go on: what
-the load itself and the machine add. `throughput` clears a backlog with and without requests, in turns. JSON lines.
+processes of their own. On a machine that others use too (both need root): --apart has Linux weigh the session of the
+bench far above all others, and leaves what belongs to it at ordinary priority among itself; --first gives worker, broker
+and load a real-time priority (chrt -r 10). `floor` asks a process that does nothing but answer, while worker and events
+go on: what the load itself and the machine add. `throughput` clears a backlog with and without requests, in turns. JSON
+lines.
 """
 
 from __future__ import annotations
@@ -214,6 +216,11 @@ def prioritise(pid: int) -> None:
             os.sched_setscheduler(thread.id, os.SCHED_RR, os.sched_param(10))
 
 
+def apart(pid: int) -> None:
+    """Have the scheduler's group of a process, which is its session's, outweigh the others by far."""
+    Path(f"/proc/{pid}/autogroup").write_text("-20")
+
+
 def child(args: argparse.Namespace, *words: Any) -> subprocess.Popen[bytes]:
     """This file in a process of its own."""
     command = [sys.executable, __file__, *map(str, words)]
@@ -340,9 +347,14 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first", action="store_true")
+    parser.add_argument("--apart", action="store_true")
     args = parser.parse_args()
-    if args.first and os.geteuid() != 0:
-        parser.error("--first needs root: leave it out")
+    if (args.first or args.apart) and os.geteuid() != 0:
+        parser.error("--first and --apart need root: leave them out")
+    if args.apart and os.getsid(0) != os.getpid():
+        os.execvp("setsid", ["setsid", "--wait", sys.executable, *sys.argv])  # a session, and so a group, of its own
+    if args.apart:
+        apart(os.getpid())
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bootstrap = args.bootstrap
@@ -351,6 +363,8 @@ def main() -> None:
             bootstrap = broker.bootstrap
             if args.first and broker.process is not None:
                 prioritise(broker.process.pid)
+            if args.apart and broker.process is not None:
+                apart(broker.process.pid)
         run = throughput if args.mode == "throughput" else latency
         uvloop.run(run(args, bootstrap))
 
