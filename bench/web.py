@@ -7,10 +7,10 @@
 A worker with the demo's model on an Apache Kafka of its own (or --bootstrap). Requests are due at a steady rate and are
 timed from the moment they were due, so that a worker that stands still is not flattered. Load and events come from
 processes of their own. On a machine that others use too (both need root): --apart has Linux weigh the session of the
-bench far above all others, and leaves what belongs to it at ordinary priority among itself; --first gives worker, broker
-and load a real-time priority (chrt -r 10). `floor` asks a process that does nothing but answer, while worker and events
-go on: what the load itself and the machine add. `throughput` clears a backlog with and without requests, in turns. JSON
-lines.
+bench far above all others, and leaves what belongs to it at ordinary priority among itself; --first gives worker,
+broker and load a real-time priority (chrt -r 10). `floor` asks a process that does nothing but answer, while worker and
+events go on: what the load itself and the machine add. `throughput` clears a backlog with and without requests, in
+turns. JSON lines.
 """
 
 from __future__ import annotations
