@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tsrec_models.preparation.log import Log
+from tsrec_models.sequence.topk import select_topk
 
-__all__ = ["cooccurrence", "ppmi", "ppmi_vectors"]
+__all__ = ["cooccurrence", "nearest_items", "ppmi", "ppmi_vectors"]
 
 #: Power iterations of the randomised range finder; two are enough for the slow spectrum of co-occurrences.
 _POWER_ITERATIONS = 2
@@ -93,6 +94,20 @@ def ppmi_vectors(log: Log, width: int, *, decay: float, window: int, seed: int) 
     empty = ~vectors.any(axis=1)
     vectors[empty] = 0.1 * rng.standard_normal((int(empty.sum()), width))
     return vectors
+
+
+def nearest_items(vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The `k` items closest by cosine to each item, itself left out: [n_items, k]."""
+    n = len(vectors)
+    k = min(k, n - 1)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    result = np.empty((n, k), np.int64)
+    best = np.empty((512, k), np.float32)
+    for first in range(0, n, 512):
+        scores = unit[first : first + 512] @ unit.T
+        scores[np.arange(len(scores)), np.arange(first, first + len(scores))] = -np.inf
+        select_topk(scores, result[first : first + 512], best[: len(scores)])
+    return result
 
 
 def _randomised_eigen(

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLOCK_WIDTH", "NO_INTERVAL", "N_BUCKETS", "interval_buckets", "pack_clock", "unpack_clock"]
+from tsrec_models.preparation.log import Log
+
+__all__ = [
+    "CLOCK_WIDTH",
+    "NO_INTERVAL",
+    "N_BUCKETS",
+    "interval_buckets",
+    "intervals_vary",
+    "pack_clock",
+    "unpack_clock",
+]
 
 #: Bucket of "no interval": a user's first event, or a query whose time is not given.
 NO_INTERVAL = 0
@@ -19,6 +29,9 @@ CLOCK_WIDTH = 2
 
 _DAY_S = 86400.0
 
+#: Intervals vary, and are worth a network's attention, where no single bucket holds more than this share of them.
+_CONSTANT_SHARE = 0.99
+
 
 def interval_buckets(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
     """Bucket of each interval in seconds, any shape; NaN is NO_INTERVAL, negative counts as zero."""
@@ -27,6 +40,17 @@ def interval_buckets(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
     # frexp is exact at powers of two, where a logarithm may round either way.
     exponent = np.frexp(1.0 + clipped)[1]
     return np.where(known, exponent, NO_INTERVAL).astype(np.int64)
+
+
+def intervals_vary(log: Log) -> bool:
+    """Whether the intervals between the events of a user differ enough to learn from."""
+    if not log.has_times or len(log) < 2:
+        return False
+    intervals = np.diff(log.times)[log.users[1:] == log.users[:-1]]
+    if not len(intervals):
+        return False
+    counts = np.bincount(interval_buckets(intervals))
+    return bool(counts.max() < _CONSTANT_SHARE * len(intervals))
 
 
 def pack_clock(times: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -18,8 +18,8 @@ from tsrec_models.base import ModelError
 from tsrec_models.devices import Device, resolve_device
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.augment import Augmentation
-from tsrec_models.sequence.init import ppmi_vectors
-from tsrec_models.sequence.intervals import interval_buckets
+from tsrec_models.sequence.init import nearest_items, ppmi_vectors
+from tsrec_models.sequence.intervals import intervals_vary
 from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.neural import NeuralRecommender
 from tsrec_models.sequence.sampling import NegativeSampler
@@ -49,9 +49,6 @@ _REFIT_LR = 0.15
 
 #: Similar items that may stand in for an item.
 _SUBSTITUTES = 5
-
-#: Intervals vary, and are worth a network's attention, where no single bucket holds more than this share of them.
-_CONSTANT_SHARE = 0.99
 
 
 def fit(
@@ -125,7 +122,7 @@ class Trainer:
         self.seed = seed
         self.device = device
         if with_times is None:
-            with_times = settings.times == "on" or (settings.times == "auto" and _intervals_vary(log))
+            with_times = settings.times == "on" or (settings.times == "auto" and intervals_vary(log))
         self.with_times = with_times
         torch.manual_seed(seed)
         self.network: SequenceNetwork = model.network_class(log.n_items, settings, self.with_times)
@@ -321,24 +318,6 @@ class Trainer:
         )
 
 
-def nearest_items(
-    vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]], k: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """The `k` items closest by cosine to each item, itself left out: [n_items, k]."""
-    from tsrec_models.sequence.topk import select_topk
-
-    n = len(vectors)
-    k = min(k, n - 1)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-    result = np.empty((n, k), np.int64)
-    best = np.empty((512, k), np.float32)
-    for first in range(0, n, 512):
-        scores = unit[first : first + 512] @ unit.T
-        scores[np.arange(len(scores)), np.arange(first, first + len(scores))] = -np.inf
-        select_topk(scores, result[first : first + 512], best[: len(scores)])
-    return result
-
-
 def log_hash(log: Log) -> str:
     """SHA-256 of the events: what a model was trained on."""
     digest = hashlib.sha256()
@@ -346,13 +325,3 @@ def log_hash(log: Log) -> str:
         digest.update(np.ascontiguousarray(part).tobytes())
     digest.update("\n".join(log.item_ids.tolist()).encode())
     return digest.hexdigest()
-
-
-def _intervals_vary(log: Log) -> bool:
-    if not log.has_times or len(log) < 2:
-        return False
-    intervals = np.diff(log.times)[log.users[1:] == log.users[:-1]]
-    if not len(intervals):
-        return False
-    counts = np.bincount(interval_buckets(intervals))
-    return bool(counts.max() < _CONSTANT_SHARE * len(intervals))

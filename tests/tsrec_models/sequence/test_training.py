@@ -14,8 +14,9 @@ from tsrec_models.base import ModelError
 from tsrec_models.devices import resolve_device
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.gru import GRU
+from tsrec_models.sequence.init import nearest_items
 from tsrec_models.sequence.lru import LRU
-from tsrec_models.sequence.training import Trainer, fit, log_hash, nearest_items
+from tsrec_models.sequence.training import Trainer, fit, log_hash
 from tsrec_models.sequence.training_holdout import leave_last_out, target_ranks, validate
 from tsrec_models.sequence.training_report import TrainingView
 from tsrec_models.sequence.training_settings import Settings
