@@ -1,6 +1,6 @@
 """The joint chain beside its parts: as many epochs for each, the same events, the same questions, several seeds.
 
-    python bench/train_joint_ablation.py [ml-100k] [online-retail] [--seeds 3] [--epochs 30] [--no-test]
+    python bench/train_joint_ablation.py [ml-100k] [online-retail] [yoochoose] [--seeds 3] [--epochs 30] [--no-test]
 
 Parts: LSTM alone, attention alone (a Transformer of the chain's one layer), forecasts of demand alone. Temporal
 protocol, items seen not excluded. Each network trains until its validation questions stop improving, at most so many
@@ -73,6 +73,15 @@ def load(name: str) -> Log:
         with gzip.open(DATA / "ml-100k" / "ml-100k.inter.gz") as file:
             rows = np.loadtxt(file, skiprows=1)
         return Log.from_ids(rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 3])
+    if name == "yoochoose":
+        parts = []
+        for part in ("train_full", "test"):
+            with gzip.open(DATA / "yoochoose" / f"yoochoose-clicks-100k_{part}.txt.gz") as file:
+                parts.append(np.loadtxt(file, skiprows=1))
+        rows = np.concatenate(parts)
+        return Log.from_ids(rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2])
+    if name != "online-retail":
+        raise SystemExit(f"no data set {name!r}: ml-100k, online-retail or yoochoose")
     table = pyarrow.parquet.read_table(DATA / "online-retail" / "online_retail_2010-2011.parquet")
     known = np.nan_to_num(table["CustomerID"].to_numpy()) > 0
     when = np.array(table["InvoiceDate"].to_pylist(), dtype="datetime64[s]").astype(np.float64)

@@ -61,6 +61,28 @@ def test_without_refit_the_model_learns_less(walks):
     )
 
 
+def test_one_run_may_give_the_figures_before_and_after_the_validation_events_are_learned(walks):
+    both = run(walks, "--model", "popularity", "--before-refit")
+    assert both["before_refit"]["ndcg@10"] == run(walks, "--model", "popularity", "--no-refit")["ndcg@10"]
+    assert both["before_refit"]["ndcg@10"] != both["ndcg@10"] == run(walks, "--model", "popularity")["ndcg@10"]
+
+
+def test_the_clock_ends_the_prequential_protocol(walks):
+    figures = run(walks, "--protocol", "prequential", "--max-minutes", "1e-9")
+    assert figures["questions"] == 1
+    assert figures["asked_events"] < figures["events"]
+    whole = run(walks, "--protocol", "prequential")
+    assert whole["asked_events"] == whole["events"]
+
+
+def test_questions_that_cannot_be_answered_are_told(tmp_path):
+    path = tmp_path / "again.csv"
+    path.write_text("user_id,item_id\n" + "".join(f"u{u},{i}\n" for u in range(5) for i in (1, 2, 1 + 2 * (u == 0))))
+    arguments = [str(path), "--model", "popularity"]
+    assert "4 of the questions ask for an item of the user's own past" in CliRunner().invoke(command, arguments).output
+    assert "own past" not in CliRunner().invoke(command, [*arguments, "--include-seen"]).output
+
+
 def test_an_interrupted_network_goes_on_from_its_last_epoch(walks, tmp_path):
     arguments = (walks, "--model", "gru", "--seed", "3")
     whole = run(*arguments, "--resume", tmp_path / "runs")

@@ -21,8 +21,11 @@ _DAY_S = 86400.0
 #: A validation part of more than this share of the questions' source would leave too little to learn from.
 _MOST_VALIDATION = 0.3
 
-#: Share of the sessions validated on where the last day is too much.
+#: Share of the sessions asked or validated on where the last day is too much.
 _FEWER_SESSIONS = 0.1
+
+#: Where the sessions before the last day hold less than this share of the events, there is too little to learn from.
+_LEAST_TRAINING = 0.1
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,17 @@ def last_share_of_time(log: Log, *, share: float = 0.1, exclude_seen: bool = Fal
 def last_sessions(log: Log, *, last_s: float = _DAY_S, exclude_seen: bool = False) -> Split:
     """Sessions (the log's users) that end within the last day: each event after the first is a question.
 
-    Where the log has no times, the last tenth of the sessions, in the order of the source (Hidasi et al. 2016).
+    Where the log has no times, the last tenth of the sessions, in the order of the source (Hidasi et al. 2016); the
+    last tenth to end where a log covers so little time that nearly all sessions end within its last day.
     """
     if not len(log):
         raise ModelError("the log is empty")
     if not log.has_times:
         return _last_of(log, _FEWER_SESSIONS, exclude_seen, "session")
-    return _sessions_after(log, log.times.max() - last_s, exclude_seen, "session")
+    split = _sessions_after(log, log.times.max() - last_s, exclude_seen, "session")
+    if len(split.train) < _LEAST_TRAINING * len(log):
+        return _last_of(log, _FEWER_SESSIONS, exclude_seen, "session")
+    return split
 
 
 def _last_of(log: Log, share: float, exclude_seen: bool, protocol: Protocol) -> Split:

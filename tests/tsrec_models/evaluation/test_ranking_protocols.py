@@ -113,6 +113,14 @@ def test_questions_may_be_asked_after_the_latest_events_only():
     assert latest.targets.tolist() == [5]
 
 
+def test_a_log_of_one_afternoon_is_asked_its_last_sessions():
+    starts = np.repeat(np.arange(50) * 60.0, 3)
+    log = Log.from_arrays(np.repeat(np.arange(50), 3), np.arange(150) % 7, starts + np.tile(np.arange(3), 50))
+    split = last_sessions(log)
+    assert np.unique(split.users).tolist() == [45, 46, 47, 48, 49]
+    assert len(split.train) == 45 * 3
+
+
 def test_repeats_are_the_questions_for_items_of_the_users_own_past():
     log = random_log(events=900)
     for split in (leave_one_out(log), last_share_of_time(log), last_sessions(log)):
