@@ -134,7 +134,8 @@ def _to_log(
         times = None  # an empty column is as good as none
     if times is not None and not np.isfinite(times).all():
         times, keep = fill_times(times, users, missing_times)
-        dropped["without time"] = int((~keep).sum())
+        if not keep.all():
+            dropped["without time"] = int((~keep).sum())
         users, items, times = users[keep], items[keep], times[keep]
         columns = {name: values[keep] for name, values in columns.items()}
     log = Log.from_arrays(users, items, times, user_ids=user_ids, item_ids=item_ids)

@@ -69,6 +69,7 @@ def test_rows_without_user_or_item_are_dropped_and_counted(tmp_path):
 def test_missing_times_are_interpolated_or_dropped_as_asked(tmp_path):
     path = write(tmp_path, "log.csv", "user_id,item_id,ts\na,1,10\na,2,\na,3,30\n")
     assert read_log(path).log.times.tolist() == [10.0, 20.0, 30.0]
+    assert read_log(path).dropped == {}
     dropped = read_log(path, missing_times="drop")
     assert dropped.log.times.tolist() == [10.0, 30.0]
     assert dropped.dropped == {"without time": 1}
