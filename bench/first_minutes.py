@@ -3,7 +3,7 @@
     python bench/first_minutes.py [--pictures FOLDER] [--keep FOLDER] [--watch 20]
 
 Clones this checkout (what is committed) into a new folder, with no cache of packages and no compiled kernels, reads the
-commands out of the README's "Two minutes", runs them, opens the page that they print in Chromium, and waits until it
+commands out of the README's "First five minutes", runs them, opens the page that they print in Chromium, and waits until it
 shows what it should. A JSON line a step, with seconds since the clone began; the last one says whether all came within
 five minutes. --pictures: pictures of the page on the way (webp), light, dark and on a phone, and one that moves.
 """
@@ -57,8 +57,8 @@ class Steps:
 
 
 def commands(readme: str) -> list[str]:
-    """The first block of commands below the heading that promises two minutes."""
-    section = readme.split("## Two minutes", 1)[1]
+    """The first block of commands below the heading that is for a newcomer."""
+    section = readme.split("## First five minutes", 1)[1]
     block = re.search(r"```\w*\n(.*?)```", section, re.DOTALL)
     assert block is not None, "the README has no command for a newcomer"
     return [line for line in block.group(1).splitlines() if line.strip()]
