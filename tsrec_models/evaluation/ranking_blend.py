@@ -164,16 +164,24 @@ def _enough(recipe: Recipe, task: Task) -> bool:
 
 @dataclass
 class BlendRecipe:
-    """Members prepared one by one, weights learned on the validation questions, members finished."""
+    """Members prepared one by one, weights learned on the validation questions, members finished.
+
+    `spare` members take only time that the others leave, and stay out where one of these was stopped by the clock.
+    """
 
     members: dict[str, Recipe]
+    spare: dict[str, Recipe] = field(default_factory=dict)
     weights: NDArray[np.float64] | None = field(default=None, init=False)
     _weighing: list[str] = field(default_factory=list, init=False)
     _left_out: list[str] = field(default_factory=list, init=False)
 
     def prepare(self, task: Task) -> Blend:
         self._leave_out(task)
-        models = _each(self.members, task.hurried(_PREPARING_SHARE), lambda recipe, own: recipe.prepare(own))
+        preparing = task.hurried(_PREPARING_SHARE)
+        models = _each(self.members, preparing, lambda recipe, own: recipe.prepare(own))
+        if self.spare and not any(getattr(recipe, "out_of_time", False) for recipe in self.members.values()):
+            models += _each(self.spare, preparing, lambda recipe, own: recipe.prepare(own))
+            self.members |= self.spare
         blend = Blend(models, None, np.bincount(task.validation.train.items, minlength=task.split.log.n_items))
         choices = choice_sets(blend, task.validation.sample(_QUESTIONS, task.seed))
         self.weights = blend.weights = self._choose(choices, blend.weights)
@@ -191,8 +199,10 @@ class BlendRecipe:
 
     def _leave_out(self, task: Task) -> None:
         """Go on without members that have nothing to learn from; a member that says so has an `enough` to ask."""
-        self._left_out = [name for name, recipe in self.members.items() if not _enough(recipe, task)]
+        everyone = self.members | self.spare
+        self._left_out = [name for name, recipe in everyone.items() if not _enough(recipe, task)]
         self.members = {name: recipe for name, recipe in self.members.items() if name not in self._left_out}
+        self.spare = {name: recipe for name, recipe in self.spare.items() if name not in self._left_out}
 
     def _notes_of_members(self) -> list[str]:
         left_out = [f"{name}: left out, the log is too small for it" for name in self._left_out]

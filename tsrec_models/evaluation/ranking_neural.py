@@ -41,10 +41,15 @@ class NeuralRecipe:
         progress = self.trainer.progress
         figures = " ".join(f"{name} {value:.4f}" for name, value in progress.best.items())
         epochs = f"{progress.epoch} epochs in {progress.seconds:.0f} s, best {progress.best_epoch}"
-        if self.trainer.out_of_time:
+        if self.out_of_time:
             epochs += " (stopped by the clock: more time may give more)"
         learned = f"; then {self.refitted} epochs with the validation events" if self.refitted else ""
         return [f"{epochs}, on validation {figures}{learned}"]
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the clock ended the training, not validation."""
+        return self.trainer is not None and self.trainer.out_of_time
 
     def enough(self, task: Task) -> bool:
         """Whether a user has two events before the validation questions: one to learn from, one to foretell."""

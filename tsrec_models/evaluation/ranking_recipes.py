@@ -16,16 +16,19 @@ __all__ = ["BLENDED", "RECIPES", "recipe"]
 #: linear recurrent one was better than the GRU on validation events of one set (docs/evaluation-ranking.md).
 BLENDED = ("popularity-decayed", "item-to-item", "rules", "session-knn", "lru")
 
+#: A second network of another kind, where the first was trained to its end and time is left: two that err differently.
+SPARE = ("transformer",)
 
-def _blend(members: tuple[str, ...]) -> Recipe:
-    return BlendRecipe({name: recipe(name) for name in members})
+
+def _blend(members: tuple[str, ...], spare: tuple[str, ...] = ()) -> Recipe:
+    return BlendRecipe({name: recipe(name) for name in members}, {name: recipe(name) for name in spare})
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **COUNTING,
     **{kind: partial(NeuralRecipe, kind) for kind in NEURAL},
     "blend-counting": partial(_blend, tuple(name for name in BLENDED if name in COUNTING)),
-    "blend": partial(_blend, BLENDED),
+    "blend": partial(_blend, BLENDED, SPARE),
 }
 
 

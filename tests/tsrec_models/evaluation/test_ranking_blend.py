@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from tsrec_models.evaluation.protocols import leave_one_out
 from tsrec_models.evaluation.ranking import ask
@@ -80,6 +81,22 @@ def test_a_blend_with_noise_is_no_worse_than_its_best_member():
     blended = ask(recipe.finish(task), split).figures()["ndcg@10"]
     assert blended >= ask(rules.finish(task), split).figures()["ndcg@10"] - 0.01
     assert any("cross-validated" in note for note in recipe.notes)
+
+
+@pytest.mark.parametrize("out_of_time", [False, True])
+def test_a_spare_member_takes_part_only_where_the_others_had_the_time_they_needed(out_of_time):
+    class Timed(Plain):
+        pass
+
+    split = leave_one_out(walks(users=60))
+    first = Timed(Popularity.fit)
+    first.out_of_time = out_of_time
+    spare = Plain(lambda log: RulesRecommender.fit(log, RuleSettings(half_life_s=None)))
+    recipe = BlendRecipe({"popularity": first}, {"rules": spare})
+    task = Task(split)
+    members = [member.name for member in recipe.prepare(task).members]
+    assert members == (["popularity"] if out_of_time else ["popularity", "rules"])
+    assert [member.name for member in recipe.finish(task).members] == members
 
 
 def test_settings_are_chosen_on_validation_and_kept_for_the_end():
