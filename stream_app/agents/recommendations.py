@@ -147,8 +147,7 @@ class Recommender:
         request.state = shard.column("hidden")[rows, : live.state_width].astype(np.float32)
         other = shard.column("model")[rows] != live.code
         if other.any():
-            stale = np.unique(rows[other])
-            request.stale = self._before(shard, request.partition, stale, rows)
+            request.stale = self._before(shard, request.partition, rows[other])
 
     def _keep_state(self, request: Request, answer: Answer, shard: Shard) -> None:
         """Leave users with the state after their last event."""
@@ -159,10 +158,11 @@ class Recommender:
         shard.column("model")[request.rows] = request.live.code
 
     @staticmethod
-    def _before(shard: Shard, partition: PartitionTrends, stale: NDArray[np.int64], rows: NDArray[np.int64]) -> Stale:
-        """Histories of `stale` rows without the events of this batch, which stand in the ring by now."""
+    def _before(shard: Shard, partition: PartitionTrends, rows: NDArray[np.int64]) -> Stale:
+        """Histories of the users at `rows`, one row for each event of theirs, without the events of this batch, which
+        stand in the ring by now."""
+        stale, in_batch = np.unique(rows, return_counts=True)
         entries, lengths = RING.last(shard, stale)
-        in_batch = np.bincount(np.searchsorted(stale, rows[np.isin(rows, stale)]), minlength=len(stale))
         items = partition.to_indices(entries["item"].astype(np.int64))
         histories, times = [], []
         for i in range(len(stale)):

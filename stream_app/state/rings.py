@@ -68,7 +68,7 @@ class Ring:
         shard.touch(rows)
         column, slots = shard.column(f"{self.name}.{field}"), np.empty(len(rows), np.int64)
         before = np.empty((len(rows), k), column.dtype)
-        given = np.ascontiguousarray(np.broadcast_to(np.asarray(values.pop(field), column.dtype), rows.shape))
+        given = np.ascontiguousarray(_each(np.asarray(values.pop(field), column.dtype), rows))
         _push_after(shard.column(f"{self.name}.fill"), column, rows, given, slots, before)
         self._write(shard, rows, slots, values)
         return before
@@ -93,7 +93,7 @@ class Ring:
         held = rows >= 0
         everything = bool(held.all())
         for field, value in values.items():
-            column, given = shard.column(f"{self.name}.{field}"), np.broadcast_to(np.asarray(value), rows.shape)
+            column, given = shard.column(f"{self.name}.{field}"), _each(np.asarray(value), rows)
             if everything:
                 column[rows, slots] = given
             else:
@@ -103,6 +103,11 @@ class Ring:
         """The entries of one row, newest first."""
         entries, lengths = self.last(shard, np.array([row], np.int64))
         return [{field: a[0, i].item() for field, a in entries.items()} for i in range(int(lengths[0]))]
+
+
+def _each(values: NDArray[Any], rows: Rows) -> NDArray[Any]:
+    """A value a row. (Broadcasting costs more than writing a small batch.)"""
+    return values if values.shape == rows.shape else np.broadcast_to(values, rows.shape)
 
 
 # `fill` of a row counts its entries up to n; from then on it goes round in [n, 2n): the next slot is fill - n.
