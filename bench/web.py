@@ -258,7 +258,7 @@ async def latency(args: argparse.Namespace, bootstrap: str) -> None:
         port = free_port()
         nothing = child(args, "nothing", port)
         await asyncio.sleep(1.0)
-    asking = child(args, "load", port, args.rate, seconds)
+    asking = child(args, "load", port, args.rate, seconds, *["long"] * args.long)
     out, _ = await asyncio.to_thread(asking.communicate)
     if nothing is not None:
         nothing.kill()
@@ -267,7 +267,7 @@ async def latency(args: argparse.Namespace, bootstrap: str) -> None:
     flow.wait()
     worker.stop()
     await watcher.stop()
-    row = {"bench": f"web_{args.mode}", "rate": args.rate, "events_rate": args.events_rate, "first": args.first}
+    row = {"bench": f"web_{args.mode}", "rate": args.rate, "events_rate": args.events_rate, "long": args.long}
     row |= json.loads(out) | {
         "recommendations_per_s": round(answers / took_s), "worker_cores": round(used / took_s, 2),
     }  # fmt: skip
@@ -328,8 +328,8 @@ def main() -> None:
     """Run it."""
     if sys.argv[1:2] == ["load"]:
         port, rate, seconds = int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
-        draw = np.random.default_rng(7)
-        names = [f"u{int(user)}" for user in (USERS ** draw.random(4000)).astype(np.int64)]  # the clicks' first users
+        draw, u = np.random.default_rng(7), "%75" if "long" in sys.argv else "u"
+        names = [f"{u}{int(user)}" for user in (USERS ** draw.random(4000)).astype(np.int64)]  # the clicks' first users
         print(json.dumps(uvloop.run(load(port, rate, seconds, names))))
         return
     if sys.argv[1:2] == ["nothing"]:
@@ -348,6 +348,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first", action="store_true")
     parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--long", action="store_true", help="encoded ids, which take the long way through the server")
     args = parser.parse_args()
     if (args.first or args.apart) and os.geteuid() != 0:
         parser.error("--first and --apart need root: leave them out")
