@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from stream_app.commands._last_line import last_line
+
 __all__ = ["command"]
 
 
@@ -18,8 +20,13 @@ __all__ = ["command"]
 def command(folder: Path, labels: Path, plot: Path | None) -> None:
     """Score the detector on the CSV files (timestamp,value) below FOLDER against labelled windows."""
     from tsrec_models.evaluation import anomaly, anomaly_plot
+    from tsrec_models.evaluation.figure import check_figure
 
+    check_figure(plot)
     corpus = anomaly.read_corpus(folder, labels)
+    named = len(json.loads(labels.read_text(encoding="utf-8")))
+    if named > len(corpus):
+        click.echo(f"{len(corpus)} of the {named} files that {labels.name} names are below {folder}")
     figures, files = anomaly.evaluate(corpus)
     if plot:
         anomaly_plot.plot(corpus, files, figures.threshold, plot)
@@ -28,4 +35,4 @@ def command(folder: Path, labels: Path, plot: Path | None) -> None:
         f"standard profile {figures.nab_standard:.1f} with the corpus' own best threshold; "
         f"{figures.nab_standard_fixed:.1f} at a false-alarm rate of {anomaly.FALSE_ALARM_RATE:g} set beforehand"
     )
-    click.echo(json.dumps(asdict(figures)))
+    click.echo(last_line(asdict(figures)))

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from stream_app.commands._last_line import last_line
 from stream_app.errors import UsageError
 from tsrec_models.evaluation.credit import CreditFigures, cross_validate
 from tsrec_models.evaluation.credit_reading import Applications, read_applications
+from tsrec_models.evaluation.figure import check_figure, check_folder, new_figure, save_figure
 from tsrec_models.risk.credit import CreditScorer
 from tsrec_models.risk.fairness import gaps, group_rates
 
@@ -47,6 +49,8 @@ def command(
     blended the models are, the calibration and the threshold are chosen inside the training rows. The last line is one
     JSON object.
     """
+    check_figure(plot)
+    check_folder(save)
     data = read_applications(path, label, bad)
     groups = data.table.get(group) if group else None
     if group and groups is None:
@@ -73,20 +77,16 @@ def command(
         CreditScorer.fit(data.table, data.is_bad, seed).save(save)
         click.echo(f"scorer in {save}; a worker with TSREC_CREDIT__MODEL={save} answers credit-applications with it")
     names = ("auc", "ks", "brier", "calibration_error", "accuracy", "recall", "f1", "best_f1", "best_recall")
-    last = {name: round(getattr(figures, name), 4) for name in names}
-    last |= {"threshold": round(figures.threshold, 4), "cases": len(data.is_bad), "bad": bad_cases}
-    click.echo(json.dumps({**last, "folds": folds, "seconds": round(time.monotonic() - started, 1)}))
+    last = {name: getattr(figures, name) for name in names}
+    last |= {"threshold": figures.threshold, "cases": len(data.is_bad), "bad": bad_cases}
+    click.echo(last_line({**last, "folds": folds, "seconds": round(time.monotonic() - started, 1)}))
 
 
 def _plot(data: Applications, figures: CreditFigures, plot: Path) -> None:
     """ROC curve and predicted against observed rates, out of fold."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("--plot needs matplotlib: pip install matplotlib") from error
     order = np.argsort(-figures.probability, kind="stable")
     y = data.is_bad[order]
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = new_figure(9, 4.2)
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="#999999", linewidth=1)
     left.plot(np.cumsum(~y) / (~y).sum(), np.cumsum(y) / y.sum(), color="#1f5fa8")
@@ -101,4 +101,4 @@ def _plot(data: Applications, figures: CreditFigures, plot: Path) -> None:
     right.set_title(f"Calibration error {figures.calibration_error:.3f}")
     for axis in (left, right):
         axis.grid(alpha=0.3)
-    figure.savefig(plot, dpi=120)
+    save_figure(figure, plot, 120)

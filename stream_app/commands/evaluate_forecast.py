@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import itertools
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +9,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_app.commands._last_line import last_line
 from stream_app.errors import UsageError
 
 if TYPE_CHECKING:
     from tsrec_models.arima import Order
     from tsrec_models.evaluation.forecast import ForecastReport
 
-__all__ = ["command", "draw", "read_columns"]
+__all__ = ["command", "draw"]
 
-MISSING = {"", "na", "nan", "null", "none"}
-DELIMITERS = ",;\t"
 LISTED = 20  # series listed one by one before the last line
 DRAWN = 4  # series in the picture
 
@@ -44,10 +39,17 @@ def command(
     left out. The last line is one JSON object.
     """
     order = parse_order(order_text) if order_text else None
-    names, columns = read_columns(path)
+    from tsrec_models.evaluation.figure import check_figure
     from tsrec_models.evaluation.forecast import evaluate_forecasts, shortest
+    from tsrec_models.evaluation.forecast_reading import read_series
 
-    lengths = [int(np.ptp(np.flatnonzero(np.isfinite(values)))) + 1 for values in columns]
+    check_figure(plot)
+    file = read_series(path)
+    if file.sorted_by is not None:
+        click.echo(f"rows were put in order of {file.sorted_by!r}")
+    names, columns = file.names, file.columns
+
+    lengths = [_length(values) for values in columns]
     long = [i for i, length in enumerate(lengths) if length >= shortest(horizon)]
     if not long:
         raise UsageError(
@@ -69,7 +71,13 @@ def command(
         draw(report, names, level, plot)
         click.echo(f"picture: {plot}")
     figures = {"level": level, "horizon": horizon, **report.figures()}
-    click.echo(json.dumps({key: _rounded(value) for key, value in figures.items()}))
+    click.echo(last_line(figures))
+
+
+def _length(values: NDArray[np.float64]) -> int:
+    """Values from the first to the last one seen."""
+    seen = np.flatnonzero(np.isfinite(values))
+    return int(seen[-1] - seen[0]) + 1 if len(seen) else 0
 
 
 def parse_order(text: str) -> Order:
@@ -86,78 +94,12 @@ def parse_order(text: str) -> Order:
     return Order(p, d, q, P, D, Q, s)
 
 
-def read_columns(path: Path) -> tuple[list[str], list[NDArray[np.float64]]]:
-    """Names and values of the numeric columns; columns of dates or a running index are left out.
-
-    Raises UsageError where the file cannot be read, has no numeric column, or mixes numbers and text in one.
-    """
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
-            first = lines.readline()
-            delimiter = max(DELIMITERS, key=first.count)
-            table = [row for row in csv.reader(itertools.chain([first], lines), delimiter=delimiter) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a CSV file ({error})") from error
-    if len(table) < 2:
-        raise UsageError(f"{path}: needs a header line with the names of the series and at least one line of values")
-    header, body = table[0], table[1:]
-    names, columns = [], []
-    for j, name in enumerate(header):
-        cells = [row[j].strip() if j < len(row) else "" for row in body]
-        values = np.array([_number(cell) for cell in cells])
-        present = np.array([cell.lower() not in MISSING for cell in cells])
-        wrong = present & np.isnan(values)
-        if wrong.all() or (wrong.any() and _looks_like_time(name)):
-            continue
-        if wrong.any():
-            at = int(np.flatnonzero(wrong)[0])
-            raise UsageError(f"{path}: column {name!r}, line {at + 2}: {cells[at]!r} is not a number")
-        if not present.any() or _is_index(name, values):
-            continue
-        names.append(name or f"column {j + 1}")
-        columns.append(values)
-    if not columns:
-        raise UsageError(f"{path}: no column of numbers (found {', '.join(header)}); one column a series is needed")
-    return names, columns
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return float("nan")
-
-
-def _looks_like_time(name: str) -> bool:
-    return name.strip().lower() in {"date", "time", "timestamp", "ts", "ds", "datetime", "index"}
-
-
-def _is_index(name: str, values: NDArray[np.float64]) -> bool:
-    """A column of times, or a nameless one that counts up by one."""
-    if _looks_like_time(name):
-        return True
-    return not name.strip() and len(values) > 1 and bool(np.all(np.diff(values) == 1))
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, float):
-        return round(value, 4) if np.isfinite(value) else None
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return value
-
-
 def draw(report: ForecastReport, names: list[str], level: float, path: Path) -> None:
     """Write a PNG: the first series with their one-step intervals, and rolling coverage over all of them."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("--plot needs matplotlib: pip install matplotlib") from error
+    from tsrec_models.evaluation.figure import new_figure, save_figure
+
     shown = min(DRAWN, len(names))
-    figure = Figure(figsize=(11, 2.4 * (shown + 1)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 2.4 * (shown + 1))
     axes = figure.subplots(shown + 1, 1, squeeze=False)[:, 0]
     rolling = report.rolling
     for i in range(shown):
@@ -182,4 +124,4 @@ def draw(report: ForecastReport, names: list[str], level: float, path: Path) -> 
     axes[-1].set_ylim(min(0.7, level - 0.1), 1.0)
     axes[-1].set_title(f"coverage one step ahead, over {window} steps, all series", loc="left", fontsize=9)
     axes[-1].set_xlabel("steps after the warm-up")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, 110)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -10,7 +9,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_app.commands._last_line import last_line
 from stream_app.errors import UsageError
+from tsrec_models.evaluation.figure import check_figure, check_folder, new_figure, save_figure
 from tsrec_models.evaluation.fraud import Transactions, rolled
 from tsrec_models.evaluation.fraud_reading import COLUMNS, read_transactions
 from tsrec_models.risk.fraud_features import FEATURES, FraudFeatures
@@ -58,6 +59,8 @@ def command(
     FILE is CSV or Parquet with the columns ts, account_id, merchant_id, amount, label (1 is fraud). No label is used,
     in training or in a feature, before --delay-days have passed since its transaction. The last line is a JSON object.
     """
+    check_figure(plot)
+    check_folder(save)
     data, dropped = read_transactions(path, _mapping(columns))
     click.echo(
         f"{len(data.ts)} transactions of {len(np.unique(data.account))} accounts at {len(np.unique(data.merchant))} "
@@ -96,20 +99,17 @@ def command(
     if plot is not None:
         _plot(data, tested, plot)
         click.echo(f"figure in {plot}")
-    click.echo(
-        json.dumps(
-            {
-                "auc": round(scores.auc, 4),
-                "average_precision": round(scores.average_precision, 4),
-                f"card_precision@{k}": round(scores.card_precision, 4),
-                "calibration_error": round(scores.calibration_error, 5),
-                "folds": scores.folds,
-                "transactions": len(data.ts),
-                "frauds": int(data.is_fraud.sum()),
-                "seconds": round(time.monotonic() - started, 1),
-            }
-        )
-    )
+    figures = {
+        "auc": scores.auc,
+        "average_precision": scores.average_precision,
+        f"card_precision@{k}": scores.card_precision,
+        "calibration_error": round(scores.calibration_error, 5),
+        "folds": scores.folds,
+        "transactions": len(data.ts),
+        "frauds": int(data.is_fraud.sum()),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    click.echo(last_line(figures, digits=5))
 
 
 def _mapping(columns: str) -> dict[str, str]:
@@ -124,16 +124,12 @@ def _mapping(columns: str) -> dict[str, str]:
 
 def _plot(data: Transactions, tested: list[tuple[NDArray[np.int64], NDArray[np.float64]]], plot: Path) -> None:
     """Precision over recall of all test days, and predicted against observed rates."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("--plot needs matplotlib: pip install matplotlib") from error
     rows = np.concatenate([test for test, _ in tested])
     p = np.concatenate([scores for _, scores in tested])
     y = data.is_fraud[rows]
     order = np.argsort(-p, kind="stable")
     hits = np.cumsum(y[order])
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = new_figure(10, 4.2)
     left, right = figure.subplots(1, 2)
     left.plot(hits / hits[-1], hits / np.arange(1, len(p) + 1), color="#1f5fa8")
     left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="All test days")
@@ -146,4 +142,4 @@ def _plot(data: Transactions, tested: list[tuple[NDArray[np.int64], NDArray[np.f
     )
     for axis in (left, right):
         axis.grid(alpha=0.3)
-    figure.savefig(plot, dpi=120)
+    save_figure(figure, plot, 120)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from stream_app.commands._last_line import last_line
 
 __all__ = ["command"]
 
@@ -19,11 +20,13 @@ __all__ = ["command"]
 def command(path: Path, level: float, warmup: int, plot: Path | None) -> None:
     """Backtest one-step VaR and ES of the CSV at PATH (date,close). No parameter comes from the future."""
     from tsrec_models.evaluation import var
+    from tsrec_models.evaluation.figure import check_figure
 
+    check_figure(plot)
     dates, closes = var.read_prices(path)
     result, forecast = var.evaluate(closes, level, warmup)
     if plot:
         var.plot(dates[warmup + 1 :], forecast, result, plot)
         click.echo(f"figure: {plot}")
     click.echo(f"{result.hits} of {result.days} days beyond VaR {level:.1%}; {result.expected:.1f} expected")
-    click.echo(json.dumps(asdict(result)))
+    click.echo(last_line(asdict(result)))

@@ -38,7 +38,8 @@ def kpss(y: Floats) -> float:
     n = y.shape[0]
     e = y - y.mean()
     scale = float(np.dot(e, e)) / n
-    if not scale > 1e-14 * (y.mean() ** 2 + 1e-300):
+    # What is left of a constant after the mean is taken off are roundings: some 1e-16 of it, squared.
+    if not scale > 1e-28 * (y.mean() ** 2 + 1e-300):
         return 0.0
     lags = int(3.0 * math.sqrt(n) / 13.0)
     variance = scale

@@ -133,12 +133,14 @@ def estimate(
     from what was observed alone; interpolate and mean estimate from the filled series. `executor` spreads the work
     over `chunks` tasks. Too short a series (fewer than 4 values) gets a random walk.
 
-    Raises ModelError for regressors that do not fit or are not finite, or an unknown kind of gaps.
+    Raises ModelError for regressors that do not fit or are not finite, an unknown kind of gaps, or too many lags.
     """
     series = [np.asarray(y, dtype=np.float64).ravel() for y in series]
     n = len(series)
     if gaps not in ("kalman", "interpolate", "mean"):
         raise ModelError(f"gaps {gaps!r}: one of kalman, interpolate, mean")
+    if order is not None and order.n_coefficients - int(order.mean) > MAX_FREE:
+        raise ModelError(f"order {order}: at most {MAX_FREE} lags in all can be estimated")
     if order is not None:
         periods = np.full(n, order.s, dtype=np.int64)
     elif period is None:

@@ -6,11 +6,9 @@ scored on: fixed before any data by the false-alarm rate, and for each group of 
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +16,17 @@ from numpy.typing import NDArray
 
 from tsrec_models.base import ModelError
 from tsrec_models.evaluation.nab import PROFILES, Labelled, best_threshold, score_at
+from tsrec_models.evaluation.reading import MISSING, number, read_table_of_text
+from tsrec_models.evaluation.times import in_order, parse_times
 from tsrec_models.risk.anomaly import AnomalyDetector
 
 __all__ = ["FALSE_ALARM_RATE", "AnomalyFigures", "Series", "detect", "evaluate", "read_corpus"]
 
 #: Share of ordinary values that may score as anomalies, before episodes are merged.
 FALSE_ALARM_RATE = 0.005
+
+#: A value beyond is refused: its square would be no number.
+LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -52,41 +55,44 @@ class AnomalyFigures:
     ns_per_value: float
 
 
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text.strip()).replace(tzinfo=UTC).timestamp()
-
-
 def _read(path: Path, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    with path.open(newline="") as file:
-        reader = csv.reader(file)
-        header = [column.strip().lower() for column in next(reader, [])]
-        missing = [column for column in ("timestamp", "value") if column not in header]
-        if missing:
-            raise ModelError(f"{name} has no column {' and no column '.join(missing)}: it needs timestamp,value")
-        at, of = header.index("timestamp"), header.index("value")
-        times, values = [], []
-        for line, row in enumerate(reader, start=2):
-            if not row:
-                continue
-            try:
-                times.append(_seconds(row[at]))
-                values.append(float(row[of]) if row[of].strip() else float("nan"))
-            except (ValueError, IndexError):
-                raise ModelError(f"{name}, line {line}: {','.join(row)!r} is no timestamp and value") from None
-    return np.array(times), np.array(values)
+    """Times and values of a file, in order of time."""
+    table = read_table_of_text(path)
+    header = [column.lower() for column in table.header]
+    missing = [column for column in ("timestamp", "value") if column not in header]
+    if missing:
+        raise ModelError(f"{name} has no column {' and no column '.join(missing)}: it needs timestamp,value")
+    texts = table.column(header.index("value"))
+    values = np.array([number(text, table.decimal_comma) for text in texts])
+    for k in np.flatnonzero(np.isnan(values)).tolist():
+        if texts[k].lower() not in MISSING:
+            raise ModelError(f"{name}, line {table.lines[k]}: value is not a number ({texts[k]!r})")
+    if (np.abs(values[np.isfinite(values)]) > LARGEST).any():
+        raise ModelError(f"{name}: values beyond {LARGEST:g}; their squares are no numbers any more, scale them")
+    stamps = table.column(header.index("timestamp"))
+    times = parse_times(stamps, f"{name}: ")
+    if times is None:
+        if stamps:
+            raise ModelError(f"{name}, line {table.lines[0]}: {stamps[0]!r} is no time that is known here")
+        times = np.zeros(0)
+    rows = in_order(times)
+    return (times, values) if rows is None else (times[rows], values[rows])
 
 
-def _window(times: list[float], limits: list[str], name: str) -> tuple[int, int]:
+def _window(times: NDArray[np.float64], limits: object, name: str) -> tuple[int, int]:
     """Rows of a window: those of its two times, or the first at or after the one and the last up to the other."""
-    first, last = (_seconds(limit) for limit in limits)
-    inside = [k for k, moment in enumerate(times) if first <= moment <= last]
-    if not inside:
+    if not isinstance(limits, list) or len(limits) != 2:
+        raise ModelError(f"{name}: a labelled window is a list of two times, not {json.dumps(limits)}")
+    bounds = [parse_times([str(limit)]) for limit in limits]
+    if bounds[0] is None or bounds[1] is None:
+        raise ModelError(f"{name}: the labelled window {limits[0]} to {limits[1]} has no times that are known here")
+    first, last = float(bounds[0][0]), float(bounds[1][0])
+    inside = np.flatnonzero((times >= first) & (times <= last))
+    if not len(inside):
         raise ModelError(f"{name}: no row lies in the labelled window {limits[0]} to {limits[1]}")
     # Clocks set back repeat times: the benchmark takes the first row of each.
-    return (
-        times.index(first) if first in times else inside[0],
-        times.index(last) if last in times else inside[-1],
-    )
+    begins, ends = np.flatnonzero(times == first), np.flatnonzero(times == last)
+    return int(begins[0] if len(begins) else inside[0]), int(ends[0] if len(ends) else inside[-1])
 
 
 def read_corpus(folder: Path, labels: Path) -> list[Series]:
@@ -96,9 +102,11 @@ def read_corpus(folder: Path, labels: Path) -> list[Series]:
     is named.
     """
     try:
-        named: dict[str, list[list[str]]] = json.loads(labels.read_text())
+        named = json.loads(labels.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read windows from {labels}: {error}") from error
+    if not isinstance(named, dict) or not all(isinstance(windows, list) for windows in named.values()):
+        raise ModelError(f"{labels}: must be an object of file names, each with a list of windows [first, last]")
     root = folder / "data" if (folder / "data").is_dir() else folder
     corpus = []
     for path in sorted(root.rglob("*.csv")):
@@ -107,7 +115,7 @@ def read_corpus(folder: Path, labels: Path) -> list[Series]:
         if key is None:
             continue
         times, values = _read(path, name)
-        windows = sorted(_window(times.tolist(), limits, name) for limits in named[key])
+        windows = sorted(_window(times, limits, name) for limits in named[key])
         corpus.append(Series(name, times, values, tuple(windows)))
     if not corpus:
         raise ModelError(f"no CSV file below {root} is named in {labels.name}: keys are paths below the folder")

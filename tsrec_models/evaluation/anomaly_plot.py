@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tsrec_models.base import ModelError
 from tsrec_models.evaluation.anomaly import Series
+from tsrec_models.evaluation.figure import new_figure, save_figure
 from tsrec_models.evaluation.nab import Labelled, probation
 
 __all__ = ["plot"]
@@ -17,14 +17,10 @@ _MOST = 60  # series in one figure; more are too small to read
 
 def plot(corpus: list[Series], files: list[Labelled], threshold: float, path: Path) -> None:
     """Write a PNG of the first sixty series; detections in the unscored start are left out."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ModelError("a figure is drawn with `matplotlib`: pip install matplotlib") from error
     shown = list(zip(corpus, files, strict=True))[:_MOST]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(6 * columns, 1.8 * rows), layout="constrained")
+    figure = new_figure(6 * columns, 1.8 * rows)
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axis, (series, file) in zip(axes, shown, strict=False):
         axis.plot(series.values, linewidth=0.4, color="0.4")
@@ -39,4 +35,4 @@ def plot(corpus: list[Series], files: list[Labelled], threshold: float, path: Pa
         axis.tick_params(labelsize=6)
     for axis in axes[len(shown) :]:
         axis.set_axis_off()
-    figure.savefig(path, dpi=90)
+    save_figure(figure, path, 90)

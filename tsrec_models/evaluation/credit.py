@@ -11,6 +11,7 @@ from tsrec_models.evaluation.credit_reading import Applications
 from tsrec_models.evaluation.fraud import roc_auc
 from tsrec_models.risk.calibration import brier_score, calibration_error
 from tsrec_models.risk.credit import CreditScorer, stratified_folds
+from tsrec_models.risk.credit_encoding import CreditError
 
 __all__ = ["CreditFigures", "cross_validate", "ks"]
 
@@ -38,6 +39,9 @@ class CreditFigures:
 
 def cross_validate(data: Applications, folds: int = 5, seed: int = 0) -> CreditFigures:
     """Fit on four fifths, score the fifth, each in turn; nothing of a fifth is seen before it is scored."""
+    rarer = int(min(np.count_nonzero(data.is_bad), np.count_nonzero(~data.is_bad)))
+    if rarer < folds:
+        raise CreditError(f"{folds} folds of {rarer} cases of the rarer class: each fold needs one to be scored by")
     fold = stratified_folds(data.is_bad, folds, seed + 1000)
     probability = np.empty(len(data.is_bad))
     figures, thresholds = [], []

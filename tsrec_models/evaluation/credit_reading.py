@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ BAD_WORDS = {"bad", "default", "defaulted", "1", "true", "yes", "y", "charged of
 #: What stands for nothing in files of this trade.
 NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "#N/A"]
 _DELIMITERS = ",;\t|"
+_DECIMAL_COMMA = re.compile(r"(^|;)[+-]?\d+,\d+(;|$)")
+_LOOKED_AT = 1000  # lines from which the way of writing decimals is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,18 @@ def read_table(path: Path, error: type[ModelError]) -> Any:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8", errors="replace") as file:
             header = file.readline()
+            begin = [line for _, line in zip(range(_LOOKED_AT), file, strict=False)]
         delimiter = max(_DELIMITERS, key=header.count)
+        # With semicolons between columns a comma may stand for decimals, as much of Europe writes them.
+        comma = delimiter == ";" and any(_DECIMAL_COMMA.search(line) for line in begin)
         return pa.csv.read_csv(
             path,
             parse_options=pa.csv.ParseOptions(delimiter=delimiter),
-            convert_options=pa.csv.ConvertOptions(strings_can_be_null=True, null_values=NULLS),
+            convert_options=pa.csv.ConvertOptions(
+                strings_can_be_null=True, null_values=NULLS, decimal_point="," if comma else "."
+            ),
         )
-    except (OSError, pa.ArrowInvalid) as problem:
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as problem:
         raise error(f"{path}: cannot be read: {problem}") from problem
 
 
@@ -62,6 +71,9 @@ def read_applications(path: Path, label: str, bad: str | None = None) -> Applica
     table = read_table(path, CreditError)
     if label not in table.column_names:
         raise CreditError(f"{path}: no column {label!r}; it has {', '.join(table.column_names)}")
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise CreditError(f"{path}: more than one column {', '.join(map(repr, twice))}; names must be told apart")
     outcome = [None if v is None else _word(v) for v in table[label].to_pylist()]
     values = sorted({v for v in outcome if v is not None})
     if len(values) != 2:

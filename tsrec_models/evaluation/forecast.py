@@ -45,14 +45,14 @@ class Rolling:
 
     def coverage(self) -> float:
         """Share of hits over all series, steps and horizons."""
-        return float(np.nanmean(np.concatenate([c.ravel() for c in self.covered])))
+        return _share([c.ravel() for c in self.covered])
 
     def coverage_quarters(self) -> list[float]:
         """Share of hits in each quarter of the steps of every series, pooled over series."""
         quarters = []
         for part in range(QUARTERS):
             hits = [c[len(c) * part // QUARTERS : len(c) * (part + 1) // QUARTERS].ravel() for c in self.covered]
-            quarters.append(float(np.nanmean(np.concatenate(hits))))
+            quarters.append(_share(hits))
         return quarters
 
     def plain_quarters(self) -> list[float]:
@@ -60,12 +60,12 @@ class Rolling:
         quarters = []
         for part in range(QUARTERS):
             hits = [c[len(c) * part // QUARTERS : len(c) * (part + 1) // QUARTERS] for c in self.plain]
-            quarters.append(float(np.nanmean(np.concatenate(hits))))
+            quarters.append(_share(hits))
         return quarters
 
     def coverage_horizons(self) -> list[float]:
         """Share of hits at each horizon."""
-        return [float(v) for v in np.nanmean(np.concatenate(self.covered), axis=0)]
+        return [_share([c[:, h] for c in self.covered]) for h in range(self.covered[0].shape[1])]
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,11 @@ def _roll_bank(fits: Estimates, series: Sequence[Floats], starts: Sequence[int],
         width / np.maximum(counted, 1),
         spent / max(updates, 1),
     )
+
+
+def _share(hits: Sequence[Floats]) -> float:
+    """Mean of all hits that were seen; NaN where none was (a gap as long as a quarter)."""
+    return _mean(np.concatenate(hits))
 
 
 def _mean(values: Floats) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tsrec_models.risk.calibration import calibration_error
 from tsrec_models.risk.fraud_features import FraudError
+from tsrec_models.risk.fraud_model import MIN_FRAUDS
 
 __all__ = ["Fold", "Scores", "Transactions", "average_precision", "card_precision", "folds", "roc_auc", "rolled"]
 
@@ -93,13 +94,14 @@ def folds(
 def rolled(data: Transactions, method: Method, k: int = 100, last: int | None = None, **protocol: int) -> Scores:
     """Mean figures of `method` over the folds (the `last` ones only, where given) that can be measured.
 
-    A fold without frauds to learn from or to find has no figures and is left out. Raises FraudError if none is left.
+    A fold with fewer than MIN_FRAUDS frauds to learn from, or none to find, has no figures and is left out. Raises
+    FraudError if none is left.
     """
     found = []
     chosen = list(folds(data, **protocol))
     for fold in chosen[-last:] if last else chosen:
         y = data.is_fraud[fold.test]
-        if not data.is_fraud[fold.train].any() or not y.any() or y.all():
+        if np.count_nonzero(data.is_fraud[fold.train]) < MIN_FRAUDS or not y.any() or y.all():
             continue
         p = method(fold.train, fold.test)
         found.append(
@@ -111,7 +113,9 @@ def rolled(data: Transactions, method: Method, k: int = 100, last: int | None = 
             )
         )
     if not found:
-        raise FraudError("no fold with frauds both to learn from and to find; give more days, or more frauds")
+        raise FraudError(
+            f"no fold with {MIN_FRAUDS} frauds to learn from and some to find; give more days, or more frauds"
+        )
     auc, ap, cp, error = np.mean(found, axis=0)
     return Scores(float(auc), float(ap), float(cp), float(error), len(found))
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tsrec_models.evaluation.credit_reading import read_table
 from tsrec_models.evaluation.fraud import Transactions
+from tsrec_models.evaluation.times import parse_times
 from tsrec_models.risk.fraud_features import FraudError
 
 __all__ = ["COLUMNS", "HANDBOOK", "guess_columns", "read_transactions"]
@@ -53,11 +54,17 @@ def read_transactions(path: Path, given: Mapping[str, str] | None = None) -> tup
     (or milli-, micro-, nanoseconds: told apart by their size). Raises FraudError where the file cannot be used.
     """
     if path.suffix == ".parquet" and path.exists():
-        columns = guess_columns(pq.read_schema(path).names, given or {})
-        table = pq.read_table(path, columns=list(dict.fromkeys(columns.values())))
+        try:
+            columns = guess_columns(pq.read_schema(path).names, given or {})
+            table = pq.read_table(path, columns=list(dict.fromkeys(columns.values())))
+        except (OSError, pa.ArrowException) as error:
+            raise FraudError(f"{path}: cannot be read: {error}") from error
     else:
         table = read_table(path, FraudError)
         columns = guess_columns(table.column_names, given or {})
+    twice = [column for column in columns.values() if table.column_names.count(column) > 1]
+    if twice:
+        raise FraudError(f"{path}: more than one column {twice[0]!r}; names must be told apart")
     part = {field: table[columns[field]].combine_chunks() for field in COLUMNS}
     ts = _seconds(part["ts"], columns["ts"])
     amount = _numbers(part["amount"], columns["amount"])
@@ -68,7 +75,7 @@ def read_transactions(path: Path, given: Mapping[str, str] | None = None) -> tup
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(ts[rows], kind="stable")]
     if not len(rows):
-        raise FraudError(f"{path}: no complete transaction")
+        raise FraudError(f"{path}: no transaction has all of its fields, and an amount that is not negative")
     data = Transactions(
         ts[rows],
         _codes(part["account_id"])[rows],
@@ -95,8 +102,8 @@ def _seconds(column: Any, name: str) -> NDArray[np.float64]:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         try:
             column = pc.cast(column, pa.timestamp("ns"))
-        except pa.ArrowInvalid as error:
-            raise FraudError(f"column {name!r}: neither a time nor a number: {error}") from error
+        except pa.ArrowInvalid:
+            return _written(column, name)
     if pa.types.is_temporal(column.type):
         ns = np.asarray(pc.cast(pc.cast(column, pa.timestamp("ns")), pa.int64()).fill_null(0), dtype=np.int64)
         # In two parts: a double does not hold the nanoseconds since 1970.
@@ -109,6 +116,18 @@ def _seconds(column: Any, name: str) -> NDArray[np.float64]:
         if size >= 1e10 * unit / 10:
             return values / unit
     return values
+
+
+def _written(column: Any, name: str) -> NDArray[np.float64]:
+    """Times in other ways than ISO's, NaN where there is none."""
+    there = np.flatnonzero(np.asarray(pc.is_valid(column)))
+    found = parse_times(column.take(pa.array(there)).to_pylist(), f"column {name!r}, ")
+    if found is None:
+        example = column[int(there[0])].as_py() if len(there) else ""
+        raise FraudError(f"column {name!r}: neither a time nor a number: {example!r}")
+    seconds = np.full(len(column), np.nan)
+    seconds[there] = found
+    return seconds
 
 
 def _labels(column: Any, name: str) -> NDArray[np.float64]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import date as date_type
-from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsrec_models.base import ModelError
+from tsrec_models.evaluation.figure import new_figure, save_figure
+from tsrec_models.evaluation.reading import MISSING, number, read_table_of_text
+from tsrec_models.evaluation.times import in_order, parse_times
 from tsrec_models.risk.backtests import Backtest, backtest
 from tsrec_models.risk.var_walkforward import WalkForward, walk_forward
 
@@ -26,46 +22,34 @@ _LIGHT_LEVEL = 0.99  # Basel's traffic light is defined here, whatever level is 
 def read_prices(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Dates and closes [days] of a CSV (or .gz) with columns `date` and `close`, in any case and place.
 
-    Rows are oldest first; they are turned round if the dates run backwards.
+    Rows are put in order of time, and left out where the close is empty (a holiday). Dates that are none in any known
+    way, in all rows, leave the rows as they are.
 
-    Raises ModelError when a column is missing or a close is not a positive number.
+    Raises ModelError when a column is missing, a close is not a positive number, or only some dates can be read.
     """
-    with _open(path) as file:
-        reader = csv.reader(file)
-        header = [name.strip().lower() for name in next(reader, [])]
-        missing = [name for name in ("date", "close") if name not in header]
-        if missing:
-            raise ModelError(
-                f"{path.name} has no column {' and no column '.join(missing)}: "
-                f"it needs date,close (it has {', '.join(header)})"
-            )
-        date, close = header.index("date"), header.index("close")
-        dates: list[str] = []
-        closes: list[float] = []
-        for line, row in enumerate(reader, start=2):
-            if not row:
-                continue
-            try:
-                value = float(row[close])
-            except (ValueError, IndexError):
-                raise ModelError(f"{path.name}, line {line}: close is not a number") from None
-            if not 0.0 < value < np.inf:
-                raise ModelError(f"{path.name}, line {line}: close is {value}, it must be a positive number")
-            dates.append(row[date])
-            closes.append(value)
-    if len(dates) > 1 and (_day(dates[0]) or date_type.min) > (_day(dates[-1]) or date_type.max):
-        dates, closes = dates[::-1], closes[::-1]
-    return dates, np.array(closes)
-
-
-def _day(text: str) -> date_type | None:
-    """The day a date says, if it says it in a way that is known here."""
-    for form in ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d", "%d.%m.%Y"):
-        try:
-            return datetime.strptime(text.strip()[:10], form).date()
-        except ValueError:
-            continue
-    return None
+    table = read_table_of_text(path)
+    header = [name.lower() for name in table.header]
+    missing = [name for name in ("date", "close") if name not in header]
+    if missing:
+        raise ModelError(
+            f"{path.name} has no column {' and no column '.join(missing)}: "
+            f"it needs date,close (it has {', '.join(header)})"
+        )
+    texts = table.column(header.index("close"))
+    there = [k for k, text in enumerate(texts) if text.lower() not in MISSING]
+    closes = np.array([number(texts[k], table.decimal_comma) for k in there])
+    for k, close in zip(there, closes.tolist(), strict=True):
+        if np.isnan(close):
+            raise ModelError(f"{path.name}, line {table.lines[k]}: close is not a number ({texts[k]!r})")
+        if not 0.0 < close < np.inf:
+            raise ModelError(f"{path.name}, line {table.lines[k]}: close is {close}, it must be a positive number")
+    every = table.column(header.index("date"))
+    dates = [every[k] for k in there]
+    times = parse_times(dates, f"{path.name}: ")
+    rows = None if times is None else in_order(times)
+    if rows is not None:
+        dates, closes = [dates[k] for k in rows.tolist()], closes[rows]
+    return dates, closes
 
 
 def evaluate(closes: NDArray[np.float64], level: float = 0.99, warmup: int = 1000) -> tuple[Backtest, WalkForward]:
@@ -79,11 +63,7 @@ def evaluate(closes: NDArray[np.float64], level: float = 0.99, warmup: int = 100
 
 def plot(dates: list[str], forecast: WalkForward, result: Backtest, path: Path) -> None:
     """Returns, the VaR below them, and the hits, as a PNG. `dates` are those of the tested days."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ModelError("a figure is drawn with `matplotlib`: pip install matplotlib") from error
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = new_figure(12, 5)
     axes = figure.add_subplot()
     days = np.arange(len(forecast.returns))
     hits = forecast.returns < -forecast.var[:, 0]
@@ -99,13 +79,4 @@ def plot(dates: list[str], forecast: WalkForward, result: Backtest, path: Path) 
         f"conditional coverage p {result.conditional_coverage_p:.2f}"
     )
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=110)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[IO[str]]:
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            yield file
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
+    save_figure(figure, path, 110)

@@ -51,7 +51,8 @@ _MONDAY_S = 345_600.0  # 1970-01-05, so that weeks begin where people's do
 _SHORT_RATE, _MEDIUM_RATE, _ROUGH_RATE, _LONG_RATE = 0.1, 0.005, 0.05, 1e-4
 _SEASON_RATE = 0.2  # a time of day is what it was on the last five days
 _KEEP = 0.7  # an episode goes on while the surprise is above this share of its peak
-_TINY = 1e-12
+# Below this share of the mean's square a variance is rounding; below the other nothing at all (a series of zeros).
+_ROUNDING, _NOTHING = 1e-24, 1e-290
 
 
 class AnomalyDetector:
@@ -161,12 +162,13 @@ def _views(state, row, value, time, day_bins, week_bins, out):  # type: ignore[n
         line[_SHORT] = line[_MEAN]
         line[_MEDIUM] = line[_MEAN]
         line[_ROUGH] = line[_VARIANCE]
-        line[_LOG_ROUGH] = math.log(line[_VARIANCE] + _TINY)
+        line[_LOG_ROUGH] = math.log(line[_VARIANCE] + _ROUNDING * line[_MEAN] ** 2 + _NOTHING)
         return
     rate = max(1.0 / (n + 1.0), _LONG_RATE)
     line[_MEAN] += rate * gap
     line[_VARIANCE] += rate * (gap * gap - line[_VARIANCE])
-    spread = max(math.sqrt(line[_VARIANCE]), _TINY)
+    least = _ROUNDING * line[_MEAN] ** 2 + _NOTHING
+    spread = math.sqrt(max(line[_VARIANCE], least))
     line[_SHORT] += _SHORT_RATE * (value - line[_SHORT])
     line[_MEDIUM] += _MEDIUM_RATE * (value - line[_MEDIUM])
     line[_ROUGH] += _ROUGH_RATE * (step * step - line[_ROUGH])
@@ -185,7 +187,7 @@ def _views(state, row, value, time, day_bins, week_bins, out):  # type: ignore[n
         line[_WEEK_ERROR] += _SHORT_RATE * (week - line[_WEEK_ERROR])
         if line[_WEEKS] >= _RECORD:
             out[6] = abs(line[_WEEK_ERROR]) / spread
-    log_rough = 0.5 * math.log(line[_ROUGH] + 1e-6 * line[_VARIANCE] + _TINY)
+    log_rough = 0.5 * math.log(line[_ROUGH] + 1e-6 * line[_VARIANCE] + least)
     out[7] = abs(log_rough - line[_LOG_ROUGH])
     line[_LOG_ROUGH] += rate * (log_rough - line[_LOG_ROUGH])
     out[8] = abs(line[_SHORT] - line[_MEDIUM]) / spread

@@ -174,8 +174,10 @@ def step_account(who: Any, merchant: int, ts: float, amount: float, out: NDArray
         out[7 + k] = (who.amount - _before(who.amounts, bucket - days * PER_DAY)) / n
     lived = min(30.0, max(1.0, (ts - who.first_ts) / DAY_S))
     out[10] = out[4] / (out[6] / lived)
-    out[11] = amount / who.usual if seen >= 2.0 else np.nan
-    out[12] = (amount - who.usual) / max(1.25 * who.spread, 0.05 * who.usual) if seen >= 5.0 else np.nan
+    # An account of nothing but zero amounts has no usual one to measure by.
+    out[11] = amount / who.usual if seen >= 2.0 and who.usual > 0.0 else np.nan
+    spread = max(1.25 * who.spread, 0.05 * who.usual)
+    out[12] = (amount - who.usual) / spread if seen >= 5.0 and spread > 0.0 else np.nan
     odd = who.odd * math.exp2((who.odd_ts - ts) / ODD_HALF_LIFE_S)
     out[13] = odd
     out[14] = math.log1p(max(0.0, ts - who.last_ts)) if seen > 0.0 else np.nan

@@ -102,12 +102,11 @@ def fit(
     model: Literal["gjr", "garch"] = "gjr",
     distribution: Literal["normal", "t", "skewt"] = "skewt",
     mean: bool = True,
-    start: GarchParameters | None = None,
 ) -> GarchParameters:
     """Maximum likelihood estimate from `returns` [n], fractions, oldest first; NaN is dropped.
 
-    `start` (the parameters in use) shortens a refit. Raises ModelError when there are too few returns, when they do
-    not vary, or when the optimiser leaves the region where the variance reverts.
+    Raises ModelError when there are too few returns, when they do not vary, or when the optimiser leaves the region
+    where the variance reverts.
     """
     values = np.asarray(returns, np.float64)
     values = values[np.isfinite(values)]

@@ -88,6 +88,12 @@ def test_automatic_orders_find_the_kind_of_series():
     assert (autoregressive.orders[:, 0] + autoregressive.orders[:, 2] >= 1).all()
 
 
+@pytest.mark.parametrize("level", [0.0, 1e6, 1e9, 1e11])
+def test_a_walk_far_from_zero_is_differenced_as_one_near_it(level):
+    y = np.random.default_rng(0).normal(size=300).cumsum()
+    assert estimate([level + y]).order(0).d == 1
+
+
 def test_seasons_are_detected_and_modelled():
     passengers = np.log(classic("datasets_AirPassengers.csv", "AirPassengers"))
     assert detect_period(passengers) == 12
@@ -123,6 +129,8 @@ def test_tasks_in_parallel_give_what_one_gives():
 
 
 def test_mistakes_are_told():
+    with pytest.raises(ModelError, match="at most 14 lags"):
+        estimate([np.arange(99.0)], Order(9, 0, 9))
     with pytest.raises(ModelError, match="one of kalman"):
         estimate([np.zeros(9)], gaps="nothing")
     with pytest.raises(ModelError, match="finite values of shape"):

@@ -210,7 +210,7 @@ def test_too_few_days_or_frauds_are_said_so() -> None:
         list(folds(data))
     clean = cards(6, 60, 500)
     none = Transactions(clean.ts, clean.account, clean.merchant, clean.amount, np.zeros(500, bool))
-    with pytest.raises(FraudError, match="no fold with frauds"):
+    with pytest.raises(FraudError, match="no fold with 10 frauds"):
         rolled(none, lambda train, test: np.zeros(len(test)))
     with pytest.raises(FraudError, match="at least 10"):
         FraudModel.fit(np.zeros((50, len(FEATURES))), np.zeros(50, bool), np.arange(50.0))
@@ -296,6 +296,16 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_column(tmp_path: Path, t
 def test_an_amount_that_is_none_is_refused(bad: float) -> None:
     with pytest.raises(FraudError):
         FraudFeatures().update(np.array([0]), np.array([0]), np.array([START]), np.array([bad]))
+
+
+def test_a_card_of_nothing_but_zero_amounts_has_no_usual_one() -> None:
+    n = 20
+    ts, amount = 1.7e9 + 3600.0 * np.arange(n), np.zeros(n)
+    zeros = np.zeros(n, np.int64)
+    x = FraudFeatures().update(zeros, zeros, ts, amount)
+    assert np.isnan(x[:, [FEATURES.index("amount_to_usual"), FEATURES.index("amount_deviation")]]).all()
+    x = FraudFeatures().update(zeros, zeros, ts, np.where(np.arange(n) == n - 1, 5.0, 0.0))
+    assert x[-1, FEATURES.index("amount")] == 5.0
 
 
 def test_the_two_halves_of_the_features_are_the_whole() -> None:
