@@ -2,6 +2,7 @@
 
     python bench/market_risk.py                     # the handler alone, real and synthetic trades
     python bench/market_risk.py --kafka             # through a worker and an Apache Kafka of its own
+    python bench/market_risk.py --kafka --copies 1 --bar-s 60 --show        # what the person on duty reads
 
 The real trades are those of the demo (Binance, six symbols, eleven minutes), replicated in time; the synthetic ones
 have `--symbols` symbols. Times of the handler are CPU seconds of the process, since the machine may be busy.
@@ -29,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from stream_app.batch import Batch  # noqa: E402
 from tests.stream_app.agents.desk import Desk, record_batch  # noqa: E402
 from tests.system.brokers import Kafka, kafka_home  # noqa: E402
-from tests.system.kafka_io import Record, create_topics, end_offsets, produce  # noqa: E402
+from tests.system.kafka_io import Record, create_topics, end_offsets, produce, read_all  # noqa: E402
 from tests.system.workers import WorkerProcess, wait_until  # noqa: E402
 from topics.columns import encode_columns  # noqa: E402
 from topics.events import Trade  # noqa: E402
@@ -132,7 +133,7 @@ async def through_handlers(values: list[bytes], size: int, bar_s: float, profile
     }  # fmt: skip
 
 
-async def through_kafka(values: list[bytes], keys: Spans, bar_s: float) -> dict[str, object]:
+async def through_kafka(values: list[bytes], keys: Spans, bar_s: float, show: bool) -> dict[str, object]:
     """A worker of the whole application against its own broker: from the first fetch to the last commit."""
     home = kafka_home()
     if home is None:
@@ -163,6 +164,9 @@ async def through_kafka(values: list[bytes], keys: Spans, bar_s: float) -> dict[
             wait_until, lambda: _committed(broker.bootstrap, "bench", "trades") >= len(values), 600, "all committed"
         )
         took, used = time.perf_counter() - began, _cpu_s(worker) - cpu
+        for record in await read_all(broker.bootstrap, "risk-alerts") if show else ():
+            alert = json.loads(record.value or b"{}")
+            print(", ".join(str(alert[name]) for name in ("kind", "subject", "severity", "status", "message")))
         sent = {t: sum((await end_offsets(broker.bootstrap, t)).values()) for t in ("forecasts", "risk-alerts")}
         return {
             "trades": len(values), "bar_s": bar_s, **sent, "trades_per_s": round(len(values) / took),
@@ -203,13 +207,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2_000.0, help="synthetic trades a second of event time")
     parser.add_argument("--bar-s", type=float, default=10.0)
     parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--show", action="store_true", help="print the alerts, as the person on duty reads them")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     keys, values = real(args.copies)
     if args.kafka:
         print(
             json.dumps(
-                {"bench": "market_risk", "run": "kafka, real", **asyncio.run(through_kafka(values, keys, args.bar_s))}
+                {
+                    "bench": "market_risk",
+                    "run": "kafka, real",
+                    **asyncio.run(through_kafka(values, keys, args.bar_s, args.show)),
+                }
             )
         )
         return
