@@ -150,7 +150,7 @@ def _marks(record: Any) -> list[str] | None:
     """Positions that a marker names; None where a sender of records has used the marker's header for something."""
     try:
         return msgspec.json.decode(record.value or b"", type=list[str])
-    except msgspec.DecodeError:
+    except wire.DECODE_ERRORS:
         return None
 
 

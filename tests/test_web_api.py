@@ -218,6 +218,15 @@ def test_the_page_asks_for_users_of_any_characters_too(worker: WebWorker) -> Non
         assert f"nothing is known of user {user!r}" in reply.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"reason":"\xff"}', b"[" * 60_000, b'{"reason": 1}', b'{"rate": 9}', b"{}"]
+)
+def test_a_requeue_that_says_not_which_letters_is_refused(worker: WebWorker, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    reply = worker.ask("/live/dead-letters/requeue", "POST", body=body, headers=headers)
+    assert reply.status == 400, reply.body
+
+
 def test_ids_of_any_characters_are_found(worker: WebWorker) -> None:
     worker.feed("clicks", [Click("a/b ü?&{}", "a0", 1e5)], lambda click: click.user_id)
     reply = worker.ask("/recommendations/a%2Fb%20%C3%BC%3F%26%7B%7D")

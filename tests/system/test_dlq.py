@@ -100,9 +100,10 @@ async def test_a_record_says_how_often_it_was_sent_back_and_stays_in_the_end(
 async def test_a_sender_who_uses_the_markers_header_hides_no_letter(tansu: Tansu, name: str) -> None:
     """The record's own headers are kept in its letter, whatever they are called."""
     topic = await desk(tansu.bootstrap, name, 3, dlq_requeued=b"1")
-    await produce(tansu.bootstrap, topic, [Record(0, b"k", b"no list of ours", [("dlq.requeued", b"1")])])
+    theirs = [b"no list of ours", b'["\xff"]', b"[" * 100_000, b""]
+    await produce(tansu.bootstrap, topic, [Record(0, b"k", value, [("dlq.requeued", b"1")]) for value in theirs])
     found = await letters(tansu.bootstrap, topic)
-    assert [letter.requeued for letter in found] == [False] * 4
+    assert [letter.requeued for letter in found] == [False] * 7
     assert (await requeue(tansu.bootstrap, topic, found)).sent == 3
     assert [letter.requeued for letter in await letters(tansu.bootstrap, topic)].count(True) == 3
 

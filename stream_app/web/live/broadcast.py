@@ -24,6 +24,7 @@ from stream_app.web.live.feed import Prices, Recommendations
 from stream_app.web.live.numbers import Numbers
 from stream_app.web.live.past import tail
 from stream_app.web.problems import Problem
+from topics import wire
 
 __all__ = ["MAX_WATCHERS", "Broadcast"]
 
@@ -219,7 +220,7 @@ class Broadcast:
                         self._prices.add(values)
                     elif values and "lists" not in self._parts:
                         await self._put_lists(0, values[-ROWS:])
-        except (KafkaError, TsrecError, msgspec.DecodeError, OSError, TimeoutError) as error:
+        except (KafkaError, TsrecError, *wire.DECODE_ERRORS, OSError, TimeoutError) as error:
             logger.warning("the live page begins without what was before: %r", error)
 
     def _put(self, name: str, value: Any, *, only_changes: bool = False) -> None:

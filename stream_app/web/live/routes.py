@@ -17,6 +17,7 @@ from stream_app.web.live.pages import Pages
 from stream_app.web.live.people import known_of
 from stream_app.web.peers import Peers
 from stream_app.web.problems import Problem
+from topics import wire
 
 __all__ = ["routes"]
 
@@ -71,7 +72,7 @@ class _Asked:
         """Send letters back, or say what would be sent."""
         try:
             asked = msgspec.json.decode(await request.read(), type=Requeue)
-        except msgspec.DecodeError as error:
+        except wire.DECODE_ERRORS as error:
             raise Problem(400, f"the body is not what is wanted: {error}") from None
         try:
             return _json(await self._letters.send_back(asked))
