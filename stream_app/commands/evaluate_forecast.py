@@ -20,6 +20,7 @@ __all__ = ["command", "draw"]
 
 LISTED = 20  # series listed one by one before the last line
 DRAWN = 4  # series in the picture
+DRAWN_STEPS = 300  # the latest of each; of more an interval is a line
 
 
 @click.command()
@@ -95,7 +96,7 @@ def parse_order(text: str) -> Order:
 
 
 def draw(report: ForecastReport, names: list[str], level: float, path: Path) -> None:
-    """Write a PNG: the first series with their one-step intervals, and rolling coverage over all of them."""
+    """Write a PNG: the end of the first series with one-step intervals, and rolling coverage over all of them."""
     from tsrec_models.evaluation.figure import new_figure, save_figure
 
     shown = min(DRAWN, len(names))
@@ -103,10 +104,13 @@ def draw(report: ForecastReport, names: list[str], level: float, path: Path) -> 
     axes = figure.subplots(shown + 1, 1, squeeze=False)[:, 0]
     rolling = report.rolling
     for i in range(shown):
-        steps = np.arange(len(rolling.actual[i]))
-        axes[i].fill_between(steps, rolling.lower[i], rolling.upper[i], color="#9ecae1", label=f"{level:.0%} interval")
-        axes[i].plot(steps, rolling.actual[i], color="#222222", linewidth=0.8, label="value")
-        seen = rolling.actual[i][np.isfinite(rolling.actual[i])]
+        steps = np.arange(len(rolling.actual[i]))[-DRAWN_STEPS:]
+        lower, upper, actual = (values[i][steps] for values in (rolling.lower, rolling.upper, rolling.actual))
+        axes[i].fill_between(steps, lower, upper, color="#9ecae1", label=f"{level:.0%} interval")
+        axes[i].plot(steps, actual, color="#222222", linewidth=0.8, label="value")
+        seen = actual[np.isfinite(actual)]
+        if not len(seen):  # a gap as long as the picture
+            continue
         margin = 0.2 * (seen.max() - seen.min() + 1e-12)
         axes[i].set_ylim(seen.min() - margin, seen.max() + margin)
         axes[i].set_title(f"{names[i]}: ARIMA{report.end.fits.order(i)}", loc="left", fontsize=9)
