@@ -16,24 +16,23 @@ __all__ = ["EventTime"]
 
 
 @njit(cache=True, nogil=True)
-def _late(ts, ok, arrived_s, newest, lateness_s, max_ahead_s, verdict):  # type: ignore[no-untyped-def]
+def _late(ts, ok, stamped_s, newest, lateness_s, max_ahead_s, verdict):  # type: ignore[no-untyped-def]
     """Judge events in their order: verdict 0 good, 1 late, 2 from the future; returns the newest good event time.
 
     An event's verdict depends only on the events before it in the partition, never on where batches begin. A clock
     that runs ahead moves event time to the record's own timestamp and no further: else one such event would make all
-    others late until time has caught up with it. A record without a timestamp (below 0) is taken at its word.
+    others late until time has caught up with it.
     """
     for i in range(len(ts)):
         verdict[i] = 0
         if not ok[i] or np.isnan(ts[i]):
             continue
-        stamped = arrived_s[i] >= 0
-        if stamped and max_ahead_s >= 0 and ts[i] > arrived_s[i] + max_ahead_s:
+        if max_ahead_s >= 0 and ts[i] > stamped_s[i] + max_ahead_s:
             verdict[i] = 2
         elif lateness_s >= 0 and ts[i] < newest - lateness_s:
             verdict[i] = 1
         else:
-            newest = max(newest, min(ts[i], arrived_s[i]) if stamped else ts[i])
+            newest = max(newest, min(ts[i], stamped_s[i]))
     return newest
 
 
@@ -59,9 +58,7 @@ class EventTime:
         verdict = np.empty(len(ts), np.int8)
         before = self.newest.get(tp, -np.inf)
         lateness = topic.lateness_s if topic.lateness_s is not None else -1.0
-        self.newest[tp] = _late(
-            ts, columns.ok, records.timestamps_ms / 1000.0, before, lateness, topic.max_ahead_s, verdict
-        )
+        self.newest[tp] = _late(ts, columns.ok, records.stamped_s(), before, lateness, topic.max_ahead_s, verdict)
         if not verdict.any():
             return []
         errors = []

@@ -244,5 +244,4 @@ class Recommender:
 def _latest(batch: Batch, answered: NDArray[np.int64]) -> float:
     """The time at which a batch is answered: its latest event's, where a clock is ahead its record's timestamp. Else
     one wrong clock would show everybody what is not for sale yet."""
-    ts, stamped_s = batch.columns.ts[answered], batch.records.timestamps_ms[answered] / 1000.0
-    return float(np.where(stamped_s >= 0, np.minimum(ts, stamped_s), ts).max())
+    return float(np.minimum(batch.columns.ts, batch.records.stamped_s())[answered].max())

@@ -130,6 +130,11 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def stamped_s(self) -> NDArray[np.float64]:
+        """When each record was written by its own timestamp, seconds; where it has none, when it was received."""
+        stamped_s = self.timestamps_ms / 1000.0
+        return stamped_s if (stamped_s >= 0).all() else np.where(stamped_s >= 0, stamped_s, self.received_s)
+
     @classmethod
     def joined(cls, batches: Sequence[RecordBatch]) -> RecordBatch:
         """Batches that follow each other in one partition, as one; it was received when the first was."""

@@ -84,11 +84,13 @@ def test_one_clock_that_is_ahead_makes_no_event_of_the_others_late() -> None:
     assert _judge(clock, [-LATENESS_S - 3.0], after_s=199.0) == ["late"]
 
 
-def test_a_record_without_a_timestamp_is_taken_at_its_word() -> None:
+def test_a_record_without_a_timestamp_is_judged_by_when_it_was_received() -> None:
     clock = EventTime()
-    batch = _batch([0.0])
+    batch = _batch([-5.0, AHEAD_S + 10.0, 300.0])
     batch.timestamps_ms[:] = -1
-    assert clock.check(CLICKS, TOPIC, batch, TOPIC.decode(batch.values)) == []
+    batch.received_s = ARRIVED_S
+    (error,) = clock.check(CLICKS, TOPIC, batch, TOPIC.decode(batch.values))
+    assert error[0] == 1
     assert clock.newest[CLICKS] == ARRIVED_S
 
 
