@@ -92,7 +92,7 @@ async def load(port: int, rate: float, seconds: float, names: list[str]) -> dict
     late: list[float] = []
     statuses: Counter[str] = Counter()
     made: Counter[str] = Counter()
-    free: list[Connection] = []
+    free: deque[Connection] = deque()
 
     def done(connection: Connection, answer: bytes) -> None:
         took.append((connection.at, (time.perf_counter() - connection.at) * 1e3))
@@ -104,7 +104,7 @@ async def load(port: int, rate: float, seconds: float, names: list[str]) -> dict
     def send() -> None:
         while due and free:
             at, request = due.popleft()
-            free.pop().send(at, request)
+            free.popleft().send(at, request)  # in turn: the server closes one that is idle for too long
             late.append((time.perf_counter() - at) * 1e3)
 
     loop = asyncio.get_running_loop()
