@@ -48,7 +48,7 @@ export function show(numbers, worker) {
   drawSpark();
   put("Events in", rate(events), "/s", `${rate(numbers.decisions_s)} decisions/s`);
   const { p50, p90, p99 } = numbers.latency_ms;
-  put("Decision latency", milliseconds(p99), "p99", `p50 ${milliseconds(p50)} · p90 ${milliseconds(p90)} · of ${count(numbers.budget_ms)} ms`, p99 > numbers.budget_ms);
+  put("Decision latency", milliseconds(p99), "p99", `p50 ${milliseconds(p50)} · p90 ${milliseconds(p90)} · budget ${count(numbers.budget_ms)} ms`, p99 > numbers.budget_ms);
   const lag = sum(numbers.lag);
   const age = numbers.checkpoint_age_s;
   put("Lag", count(lag), lag === 1 ? "record" : "records", age === null ? "no checkpoint yet" : `checkpoint ${duration(age)} ago`);
