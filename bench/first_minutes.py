@@ -2,10 +2,11 @@
 
     python bench/first_minutes.py [--pictures FOLDER] [--keep FOLDER] [--watch 20]
 
-Clones this checkout (what is committed) into a new folder, with no cache of packages and no compiled kernels, reads the
-commands out of the README's "First five minutes", runs them, opens the page that they print in Chromium, and waits until it
-shows what it should. A JSON line a step, with seconds since the clone began; the last one says whether all came within
-five minutes. --pictures: pictures of the page on the way (webp), light, dark and on a phone, and one that moves.
+Clones this checkout (what is committed) into a new folder, with no cache of packages and no compiled kernels, reads
+the commands out of the README's "First five minutes", runs them, opens the page that they print in Chromium, and
+waits until it shows what it should. A JSON line a step, with seconds since the clone began; the last one says whether
+all came within five minutes. --pictures: pictures of the page on the way (webp), light, dark and on a phone, and one
+that moves.
 """
 
 from __future__ import annotations
