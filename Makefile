@@ -19,7 +19,8 @@ demo: $(VENV)/.installed  ## The main job on the embedded broker with real data;
 	$(BIN)/tsrec demo --seconds $(SECONDS)
 
 # Tests that start no process of their own run two at a time, a thread each: torch's threads only wait for each other there.
-UNITS = tests/topics tests/tsrec_models tests/stream_app/agents tests/stream_app/state
+UNITS = tests/topics tests/tsrec_models tests/stream_app/agents tests/stream_app/state tests/stream_app/transport \
+	$(wildcard tests/stream_app/test_*.py tests/stream_app/commands/test_evaluate_*.py)
 
 test: $(VENV)/.installed-dev  ## Units, properties, contract suites and system tests
 	@failed=0; \
