@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from stream_app.transport.partitioning import partitions_of  # noqa: E402
-from tests.system.brokers import Kafka, kafka_home  # noqa: E402
+from tests.system.brokers import borrow_kafka  # noqa: E402
 from tests.system.kafka_io import Record, create_topics, end_offsets, produce, read_all  # noqa: E402
 from tests.system.workers import WorkerProcess, wait_until  # noqa: E402
 from topics.columns import encode_columns  # noqa: E402
@@ -48,44 +49,32 @@ async def through_kafka(
     keys: Spans, values: list[bytes], partitions: int, model: Path
 ) -> tuple[float, float, list[FraudScore]]:
     """Seconds from the first payment that a ready worker reads to the last score, its CPU seconds, and the scores."""
-    home = kafka_home()
-    if home is None:
-        sys.exit("no Apache Kafka: set KAFKA_HOME")
     folder = Path(tempfile.mkdtemp(prefix="fraud-stream-"))
-    broker = Kafka(home, folder / "kafka")
-    broker.start()
-    env = {
-        "TSREC_BOOTSTRAP": broker.bootstrap, "TSREC_GROUP": "bench", "TSREC_WEB_PORT": "0", "TSREC_LOG_LEVEL": "INFO",
-        "TSREC_PARTITIONS": str(partitions), "TSREC_FRAUD__MODEL": str(model),
-        # Four partitions of a backlog run at different speeds: nothing of it is late.
-        "TSREC_CARD_TRANSACTIONS__LATENESS_S": "1e9",
-    }  # fmt: skip
-    worker = WorkerProcess(folder, "worker", "-m", "stream_app.cli", "worker", **env)
-    try:
+    with ExitStack() as stack:
+        broker = borrow_kafka(stack, folder, sys.exit)
+        env = {
+            "TSREC_BOOTSTRAP": broker.bootstrap, "TSREC_GROUP": "bench", "TSREC_WEB_PORT": "0",
+            "TSREC_LOG_LEVEL": "INFO", "TSREC_PARTITIONS": str(partitions), "TSREC_FRAUD__MODEL": str(model),
+            # Four partitions of a backlog run at different speeds: nothing of it is late.
+            "TSREC_CARD_TRANSACTIONS__LATENESS_S": "1e9",
+        }  # fmt: skip
+        worker = WorkerProcess(folder, "worker", "-m", "stream_app.cli", "worker", **env)
+        stack.callback(worker.close)
         await create_topics(broker.bootstrap, "card-transactions", partitions=partitions)
         places = partitions_of(keys, partitions).tolist()
         records = (Record(p, k, v) for p, k, v in zip(places, keys.tolist(), values, strict=True))
         await produce(broker.bootstrap, "card-transactions", records)
         worker.start()
         worker.wait_for_log("worker ready", 240)
-        began, used = time.perf_counter(), _cpu_s(worker)
+        began, used = time.perf_counter(), worker.cpu_s()
 
         def scored() -> bool:
             return sum(asyncio.run(end_offsets(broker.bootstrap, "fraud-scores")).values()) >= len(values)
 
         await asyncio.to_thread(wait_until, scored, 600, "all scored")
-        took, used = time.perf_counter() - began, _cpu_s(worker) - used
+        took, used = time.perf_counter() - began, worker.cpu_s() - used
         found = await read_all(broker.bootstrap, "fraud-scores")
         return took, used, [msgspec.json.decode(record.value or b"", type=FraudScore) for record in found]
-    finally:
-        worker.close()
-        broker.stop()
-
-
-def _cpu_s(worker: WorkerProcess) -> float:
-    assert worker.process is not None
-    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

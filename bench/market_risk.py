@@ -19,6 +19,7 @@ import pstats
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from stream_app.batch import Batch  # noqa: E402
 from tests.stream_app.agents.desk import Desk, record_batch  # noqa: E402
-from tests.system.brokers import Kafka, kafka_home  # noqa: E402
+from tests.system.brokers import borrow_kafka  # noqa: E402
 from tests.system.kafka_io import Record, create_topics, end_offsets, produce, read_all  # noqa: E402
 from tests.system.workers import WorkerProcess, wait_until  # noqa: E402
 from topics.columns import encode_columns  # noqa: E402
@@ -135,18 +136,15 @@ async def through_handlers(values: list[bytes], size: int, bar_s: float, profile
 
 async def through_kafka(values: list[bytes], keys: Spans, bar_s: float, show: bool) -> dict[str, object]:
     """A worker of the whole application against its own broker: from the first fetch to the last commit."""
-    home = kafka_home()
-    if home is None:
-        sys.exit("no Apache Kafka: set KAFKA_HOME")
     folder = Path(tempfile.mkdtemp(prefix="market-risk-"))
-    broker = Kafka(home, folder / "kafka")
-    broker.start()
-    env = {
-        "TSREC_BOOTSTRAP": broker.bootstrap, "TSREC_GROUP": "bench", "TSREC_WEB_PORT": "0",
-        "TSREC_MARKET__BAR_S": str(bar_s), "TSREC_LOG_LEVEL": "INFO",
-    }  # fmt: skip
-    worker = WorkerProcess(folder, "worker", "-m", "stream_app.cli", "worker", **env)
-    try:
+    with ExitStack() as stack:
+        broker = borrow_kafka(stack, folder, sys.exit)
+        env = {
+            "TSREC_BOOTSTRAP": broker.bootstrap, "TSREC_GROUP": "bench", "TSREC_WEB_PORT": "0",
+            "TSREC_MARKET__BAR_S": str(bar_s), "TSREC_LOG_LEVEL": "INFO",
+        }  # fmt: skip
+        worker = WorkerProcess(folder, "worker", "-m", "stream_app.cli", "worker", **env)
+        stack.callback(worker.close)
         await create_topics(broker.bootstrap, "trades")
         from stream_app.transport.partitioning import partitions_of
 
@@ -159,11 +157,11 @@ async def through_kafka(values: list[bytes], keys: Spans, bar_s: float, show: bo
         worker.start()
         worker.wait_for_log("worker ready", 240)
         began = time.perf_counter()
-        cpu = _cpu_s(worker)
+        cpu = worker.cpu_s()
         await asyncio.to_thread(
             wait_until, lambda: _committed(broker.bootstrap, "bench", "trades") >= len(values), 600, "all committed"
         )
-        took, used = time.perf_counter() - began, _cpu_s(worker) - cpu
+        took, used = time.perf_counter() - began, worker.cpu_s() - cpu
         for record in await read_all(broker.bootstrap, "risk-alerts") if show else ():
             alert = json.loads(record.value or b"{}")
             print(", ".join(str(alert[name]) for name in ("kind", "subject", "severity", "status", "message")))
@@ -172,15 +170,6 @@ async def through_kafka(values: list[bytes], keys: Spans, bar_s: float, show: bo
             "trades": len(values), "bar_s": bar_s, **sent, "trades_per_s": round(len(values) / took),
             "trades_per_cpu_s": round(len(values) / used), "seconds": round(took, 2), "load": os.getloadavg()[0],
         }  # fmt: skip
-    finally:
-        worker.close()
-        broker.stop()
-
-
-def _cpu_s(worker: WorkerProcess) -> float:
-    assert worker.process is not None
-    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _committed(bootstrap: str, group: str, topic: str) -> int:

@@ -159,7 +159,7 @@ def borrow_kafka(stack: ExitStack, folder: Path, refuse: Callable[[str], object]
     """An Apache Kafka of a benchmark's own, in `folder`, until `stack` ends; without a Kafka `refuse` is told why."""
     home = kafka_home()
     if home is None:
-        refuse("no Apache Kafka: set KAFKA_HOME, or name a broker with --bootstrap")
+        refuse("no Apache Kafka: set KAFKA_HOME")
         raise SystemExit(2)
     broker = Kafka(home, folder / "kafka")
     broker.start()

@@ -49,6 +49,12 @@ class WorkerProcess:
             self.process = subprocess.Popen(self.command, env=self.env, cwd=ROOT, stdout=log, stderr=log)
         return self
 
+    def cpu_s(self) -> float:
+        """CPU seconds of the process itself so far, user and system (Linux)."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def signal(self, how: signal.Signals) -> None:
         """Send a signal."""
         assert self.process is not None
