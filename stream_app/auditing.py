@@ -22,6 +22,10 @@ __all__ = ["SOURCES", "Audited", "Auditor"]
 #: Names of the sources by their number.
 SOURCES = {NEURAL: "neural", RULES: "rules", TRENDING: "trending"}
 
+#: Candidates of one row: items, int64 [c], and their scores, float32 [c].
+_Part = tuple[NDArray[np.int64], NDArray[np.float32]]
+_NONE: _Part = (np.empty(0, np.int64), np.empty(0, np.float32))
+
 
 @dataclass(frozen=True, slots=True)
 class Audited:
@@ -85,14 +89,18 @@ class Auditor:
         identities = decision_ids(topic, partition, offsets.tolist())
         users = batch.columns.user_id.take(answered).tolist()
         taken = batch.columns.item_id.take(answered).tolist()
+        version, content_hash = ("rules", "")
+        if live is not None and rung == "neural":
+            version, content_hash = live.version, live.manifest.content_hash
+        categories = bool((category >= 0).any())
         out = []
         for drawn, place in enumerate(audited.places.tolist()):
             row = first + place
             trending = self._looked_at(candidates, lists, row, rules.k)
-            neural = [] if candidates.neural is None else self._scored(candidates.neural, row, live)
-            by_rules = [] if candidates.rules is None else self._scored(candidates.rules, row, None)
-            named = {scored.item_id for scored in (*neural, *by_rules, *trending)}
-            gone = set(seen[row][seen[row] >= 0].tolist())
+            neural = _NONE if candidates.neural is None else _of_row(candidates.neural, row)
+            by_rules = _NONE if candidates.rules is None else _of_row(candidates.rules, row)
+            looked_at = np.concatenate([neural[0], by_rules[0], trending[0]])
+            named, gone = set(looked_at.tolist()), set(seen[row][seen[row] >= 0].tolist())
             record = DecisionRecord(
                 decision_id=identities[place],
                 user_id=(users[place] or b"").decode(),
@@ -100,8 +108,8 @@ class Auditor:
                 item_id=(taken[place] or b"").decode(),
                 event_ts=float(ts[row]),
                 rung=rung,
-                model=live.version if live is not None and rung == "neural" else "rules",
-                model_hash=live.manifest.content_hash if live is not None and rung == "neural" else "",
+                model=version,
+                model_hash=content_hash,
                 neural_weight=rules.neural_weight,
                 k=rules.k,
                 category_cap=rules.category_cap,
@@ -117,14 +125,14 @@ class Auditor:
                 whole_history=audited.whole[drawn],
                 recent=self._texts(recent[row]),
                 seen=self._texts(seen[row]),
-                neural=neural,
-                rules=by_rules,
-                trending=trending,
-                categories=self._categories(named, category),
-                removed=self._removed(named, gone, allowed),
+                neural=self._scored(neural, live),
+                rules=self._scored(by_rules, None),
+                trending=self._scored(trending, None),
+                categories=self._categories(named) if categories else {},
+                removed=self._removed(looked_at, named & gone, allowed),
                 items=self._shown(lists, row, parts, int((recent[row] >= 0).sum())),
                 state="" if state is None else base64.b64encode(state[row].astype("<f4").tobytes()).decode(),
-                classes=self._classes(named | {self._items.text(i) for i in gone}, classes),
+                classes={} if classes is None else self._classes(named | gone, classes),
                 note=notes[row],
             )
             out.append(msgspec.json.encode(record))
@@ -133,18 +141,15 @@ class Auditor:
     def _texts(self, indices: NDArray[np.int64]) -> list[str]:
         return [self._items.text(i) for i in indices.tolist() if i >= 0]
 
-    def _scored(
-        self, part: tuple[NDArray[np.int64], NDArray[np.float32]], row: int, live: LiveModel | None
-    ) -> list[Scored]:
-        ids, scores = part[0][row], part[1][row]
+    def _scored(self, part: _Part, live: LiveModel | None) -> list[Scored]:
+        ids, scores = part
         new = np.zeros(len(ids), np.bool_) if live is None else live.to_model(ids) < 0
         return [
             Scored(self._items.text(i), score, is_new)
             for i, score, is_new in zip(ids.tolist(), scores.tolist(), new.tolist(), strict=True)
-            if i >= 0
         ]
 
-    def _looked_at(self, candidates: Candidates, lists: Blended, row: int, k: int) -> list[Scored]:
+    def _looked_at(self, candidates: Candidates, lists: Blended, row: int, k: int) -> _Part:
         """What trends as far as the list went to be filled; all of it where the list is short all the same."""
         ids, scores = candidates.trending
         used = lists.items[row][(lists.items[row] >= 0) & (lists.sources[row] == TRENDING)]
@@ -152,7 +157,7 @@ class Auditor:
             upto = 0 if not len(used) else int(np.flatnonzero(np.isin(ids, used))[-1]) + 1
             # The first score scales the others.
             ids, scores = ids[: max(upto, 1)], scores[: max(upto, 1)]
-        return self._scored((ids[None], scores[None]), 0, None)
+        return _of_row((ids[None], scores[None]), 0)
 
     def _shown(self, lists: Blended, row: int, parts: NDArray[np.float32] | None, recent: int) -> list[Shown]:
         return [
@@ -164,25 +169,32 @@ class Auditor:
             if item >= 0
         ]  # fmt: skip
 
-    def _categories(self, named: set[str], category: NDArray[np.int32]) -> dict[str, str]:
-        if not (category >= 0).any():
-            return {}
-        found = {name: self._items.category_of(self._items.index_of(name)) for name in named}
+    def _categories(self, named: set[int]) -> dict[str, str]:
+        found = {self._items.text(i): self._items.category_of(i) for i in named}
         return {name: text for name, text in found.items() if text is not None}
 
-    def _removed(self, named: set[str], gone: set[int], allowed: NDArray[np.bool_]) -> dict[str, str]:
+    def _removed(self, looked_at: NDArray[np.int64], gone: set[int], allowed: NDArray[np.bool_]) -> dict[str, str]:
+        """Why an item could not be in the list, by item. Few could not, so only those are looked at one by one."""
         blocked = self._items.blocked()
-        out = {}
-        for name in sorted(named):
-            i = self._items.index_of(name)
-            if i >= len(allowed) or not allowed[i]:
-                out[name] = "blocked" if i < len(blocked) and blocked[i] else "not for sale"
-            elif i in gone:
-                out[name] = "seen"
-        return out
+        out = {self._items.text(i): "seen" for i in gone}
+        for i in looked_at[~_at(allowed, looked_at)].tolist():
+            out[self._items.text(i)] = "blocked" if i < len(blocked) and blocked[i] else "not for sale"
+        return dict(sorted(out.items()))
 
-    def _classes(self, named: set[str], classes: NDArray[np.int64] | None) -> dict[str, int]:
-        if classes is None:
-            return {}
-        places = {name: self._items.index_of(name) for name in named}
-        return {name: int(classes[i]) for name, i in places.items() if i < len(classes)}
+    def _classes(self, named: set[int], classes: NDArray[np.int64]) -> dict[str, int]:
+        return {self._items.text(i): int(classes[i]) for i in named if i < len(classes)}
+
+
+def _of_row(part: tuple[NDArray[np.int64], NDArray[np.float32]], row: int) -> _Part:
+    """A row's candidates, without the places that nothing filled."""
+    ids, scores = part[0][row], part[1][row]
+    filled = ids >= 0
+    return ids[filled], scores[filled]
+
+
+def _at(values: NDArray[np.bool_], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """`values` at `places`; False where the array ended before the place was given out."""
+    out = np.zeros(len(places), np.bool_)
+    known = places < len(values)
+    out[known] = values[places[known]]
+    return out
