@@ -22,8 +22,9 @@ from stream_app.metrics import Metrics
 from stream_app.web.live.feed import MAX_JOURNAL, MAX_POINTS, MAX_SYMBOLS, Prices, Recommendations
 from stream_app.web.live.numbers import Numbers, percentile
 from stream_app.web.live.pages import Pages
+from stream_app.web.live.resolved import MOST, ResolvedAlerts
 from topics.columns import decode_columns
-from topics.decisions import Forecast, Recommendation, RecommendedItem
+from topics.decisions import Forecast, Recommendation, RecommendedItem, RiskAlert
 from topics.events import Item
 from topics.spans import Spans
 
@@ -155,6 +156,25 @@ def test_an_update_is_only_what_is_new_unless_the_browser_fell_behind() -> None:
     update = prices.since(seen)
     assert update is not None
     assert update["all"] is True
+
+
+def alert(name: str, status: str, last_ts: float) -> bytes:
+    evidence = {"orders": 3}
+    return msgspec.json.encode(
+        RiskAlert(name, "velocity", "acct-1", "info", status, 3.0, 2.0, "m", evidence, 1.0, last_ts, "trades:0:1")  # type: ignore[arg-type]
+    )
+
+
+def test_the_last_alerts_that_are_over_stay_with_their_evidence_until_they_fire_again() -> None:
+    resolved = ResolvedAlerts()
+    resolved.add([alert(f"a{i}", status, 10.0 * i) for i in range(MOST + 3) for status in ("firing", "resolved")])
+    shown = resolved.besides([])
+    assert [one["alert_id"] for one in shown] == [f"a{i}" for i in range(MOST + 2, 2, -1)]
+    assert (shown[0]["state"], shown[0]["evidence"]) == ("resolved", {"orders": 3})
+    resolved.add([alert("a5", "firing", 500.0)])
+    assert "a5" not in [one["alert_id"] for one in resolved.besides([])]
+    assert resolved.besides(["a9"])[0]["alert_id"] == "a10"  # the books know of a9 still, and more than its record
+    assert "a9" not in [one["alert_id"] for one in resolved.besides(["a9"])]
 
 
 def test_lists_have_titles_and_prices_of_the_catalog_and_ids_where_it_has_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import time
@@ -48,9 +49,9 @@ def browser(world: World) -> Iterator[Any]:
         browser.close()
 
 
-def until(page: Any, expression: str) -> None:
+def until(page: Any, expression: str, wait_ms: int = WAIT_MS) -> None:
     """Until an expression is true. Asked from outside: the page's policy forbids to evaluate text in it."""
-    deadline = time.monotonic() + WAIT_MS / 1000
+    deadline = time.monotonic() + wait_ms / 1000
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(100)
@@ -151,6 +152,8 @@ def test_an_alert_shows_its_evidence_is_acknowledged_and_silenced(watched: Watch
     row.locator("summary").click()
     assert row.locator(".evidence table tbody tr").count() > 3
     assert "PLANTED" in row.locator(".evidence table").inner_text()
+    cells = row.locator(".evidence table tbody td")
+    assert max(cell.bounding_box()["height"] for cell in cells.all()[:12]) < 30  # no number is broken over two lines
     page.locator("#by").fill("Ada")
     row.get_by_role("button", name="Acknowledge").click()
     until(page, "[...document.querySelectorAll('#alerts .state')].some(s => s.textContent === 'acknowledged by Ada')")
@@ -169,6 +172,13 @@ def test_the_price_is_drawn_with_band_and_read_by_keyboard_and_as_a_table(watche
     page.wait_for_selector("#chart .band", timeout=60_000)
     assert page.locator("#symbols button").count() >= 3
     assert page.locator("#chart path.price").get_attribute("d").count("L") >= 2
+    marks = [
+        float(text.replace(",", "")) for text in page.locator("#chart text").all_text_contents() if ":" not in text
+    ]
+    apart = {round(b - a, 6) for a, b in itertools.pairwise(sorted(marks))}
+    assert 3 <= len(marks) <= 6
+    assert len(apart) == 1  # round numbers, the same distance apart
+    assert f"{apart.pop():.6e}".split("e")[0].rstrip("0.") in ("1", "2", "2.5", "5")
     name = page.locator("#symbols button").nth(1)
     name.click()
     assert name.get_attribute("aria-pressed") == "true"
@@ -322,6 +332,10 @@ def test_a_narrow_screen_scrolls_down_only_and_has_room_for_fingers(browser: Any
     page.locator("#letters-load").click()
     page.wait_for_selector("#letters tbody tr", timeout=WAIT_MS)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    done, recommended = (
+        page.locator(f"#user section[aria-label={name}]").bounding_box() for name in ("History", "Recommended")
+    )
+    assert (recommended["y"] > done["y"] + done["height"] - 1) == (width <= 600)  # below each other on a phone
     small = page.evaluate(
         """() => [...document.querySelectorAll('button:not(.plain), select, input')].filter(e => e.offsetParent)
         .map(e => [e.textContent || e.id, e.getBoundingClientRect()]).filter(([, r]) => r.height < 24 || r.width < 24)
@@ -336,3 +350,63 @@ def test_who_wants_less_motion_gets_none(watched: Watched) -> None:
     page = watched.page
     assert page.evaluate("getComputedStyle(document.querySelector('#feed > li')).animationName") == "none"
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+# -- when the worker is not there
+
+
+def test_a_tab_that_nobody_sees_closes_its_stream_and_goes_on_when_it_is_seen(watched: Watched, world: World) -> None:
+    page = watched.page
+    see = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});" + (
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    page.evaluate(see % "true")
+    until(page, "document.getElementById('link').dataset.state === 'paused'")  # after fifteen seconds
+    frozen = page.locator("#figures").inner_text()
+    page.wait_for_timeout(2000)
+    assert page.locator("#figures").inner_text() == frozen
+    page.evaluate(see % "false")
+    until(page, "document.getElementById('link').dataset.state === 'live'")
+    until(page, f"document.getElementById('figures').innerText !== {frozen!r}")
+
+
+def test_a_page_without_a_network_says_so_and_is_back_as_soon_as_the_network_is(watched: Watched) -> None:
+    page = watched.page
+    world_off = [r"net::ERR_", "Failed to load resource"]
+    watched.context.set_offline(True)
+    page.locator("#pause").click()
+    page.locator("#pause").click()  # a new stream, which finds no network
+    until(page, "document.getElementById('link').dataset.state === 'lost'")
+    assert "No connection: the worker does not answer" in page.locator("#notice").inner_text()
+    page.wait_for_timeout(6000)  # the next try by itself is seconds away
+    watched.context.set_offline(False)
+    until(page, "document.getElementById('link').dataset.state === 'live'")
+    assert page.locator("#notice").is_hidden()
+    watched.complaints = [text for text in watched.complaints if not any(re.search(one, text) for one in world_off)]
+
+
+def test_a_killed_worker_is_missed_and_the_page_goes_on_by_itself_with_the_next(watched: Watched, world: World) -> None:
+    page = watched.page
+    until(page, "document.querySelector('#chart .band') !== null")
+    user = page.locator("#feed .head button").first.inner_text()
+    page.locator("#user-id").fill(user)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#user .pair", timeout=WAIT_MS)
+    world.worker.kill()
+    until(page, "document.getElementById('link').dataset.state === 'lost'")
+    assert "What you see is what was known last" in page.locator("#notice").inner_text()
+    assert page.locator("#feed > li").count() > 0
+    page.locator("#user-id").fill("u1")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#user [role=alert]')?.textContent === 'The worker does not answer.'")
+    world.worker.start()
+    until(page, "document.getElementById('link').dataset.state === 'live'", 240_000)
+    keys = "[...document.querySelectorAll('#feed > li')].map(row => row.dataset.key).join()"
+    before = page.evaluate(keys)
+    until(page, f"{keys} !== {before!r}")
+    until(page, "document.getElementById('notice').hidden")  # its state is back
+    page.locator("#user-id").fill(user)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#user .pair", timeout=WAIT_MS)
+    assert page.locator("#user section[aria-label=History] li").count() > 1
+    watched.complaints = [text for text in watched.complaints if "net::ERR_" not in text]

@@ -14,7 +14,7 @@ from stream_app.transport.partitioning import partition_of
 from tests.web_worker import WebWorker, serving
 from topics.columns import decode_columns
 from topics.decisions import Recommendation
-from topics.events import AlertAction, Click, Item, Trade
+from topics.events import AlertAction, Click, Item, Purchase, Trade
 from topics.spans import Spans
 
 
@@ -216,6 +216,13 @@ def test_the_page_asks_for_users_of_any_characters_too(worker: WebWorker) -> Non
         reply = worker.ask(f"/live/users/{path}")
         assert reply.status == 404
         assert f"nothing is known of user {user!r}" in reply.json()["detail"]
+
+
+def test_what_a_user_did_is_in_the_order_of_time_whatever_topic_was_ahead(worker: WebWorker) -> None:
+    worker.feed("purchases", [Purchase("shopper", "a1", 3e5)], lambda purchase: purchase.user_id)
+    worker.feed("clicks", [Click("shopper", "a0", 3e5 - 30.0), Click("shopper", "a2", 3e5 + 1.0)], lambda c: c.user_id)
+    history = worker.ask("/live/users/shopper").json()["history"]
+    assert [event["id"] for event in history] == ["a2", "a1", "a0"]
 
 
 @pytest.mark.parametrize(

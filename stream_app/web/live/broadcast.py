@@ -23,6 +23,7 @@ from stream_app.web.context import StreamBusy, WebContext
 from stream_app.web.live.feed import Prices, Recommendations
 from stream_app.web.live.numbers import Numbers
 from stream_app.web.live.past import tail
+from stream_app.web.live.resolved import ResolvedAlerts
 from stream_app.web.problems import Problem
 from topics import wire
 
@@ -43,7 +44,11 @@ ALERTS = 60
 #: Browsers that may watch one worker.
 MAX_WATCHERS = 24
 #: Records of each partition that a page begins with.
-PAST_FORECASTS, PAST_LISTS = 2_000, 3
+PAST = {"forecasts": 2_000, "recommendations": 3, "risk-alerts": 50}
+#: The input whose partitions say which of an output are ours.
+_MADE_FROM = {"forecasts": "trades", "recommendations": "clicks", "risk-alerts": "trades"}
+#: Alerts looked at for a frame; many more at once is a storm, of which the books have the open ones.
+ALERT_RECORDS = 256
 #: The past is read again when nobody has watched for so long.
 PAST_AGE_S = 5.0
 
@@ -58,6 +63,7 @@ class Broadcast:
         self._numbers = Numbers(context)
         self._lists = Recommendations(context.items)
         self._prices = Prices()
+        self._resolved = ResolvedAlerts()
         self._parts: dict[str, tuple[int, bytes]] = {}
         self._drawn = asyncio.Event()
         self._drawing: asyncio.Task[None] | None = None
@@ -145,6 +151,7 @@ class Broadcast:
             await self._put_lists(published.records, published.rows)
         if self._past is None or self._past.done():  # lines begin with their past
             self._prices.add(taps.take(context.catalog["forecasts"].kafka_name, POINTS).rows)
+        self._resolved.add(taps.take(context.catalog["risk-alerts"].kafka_name, ALERT_RECORDS).rows)
         if frame % NUMBERS_EVERY == 0:
             await self._draw_numbers()
 
@@ -160,7 +167,8 @@ class Broadcast:
         partitions = set(gauges["held"].get(self._context.catalog["alert-actions"].kafka_name, ()))
         found = [a for a in all_alerts(self._context.risk.alerts, partitions) if a.state != "pending"]
         found.sort(key=lambda alert: (alert.state == "resolved", *AlertQuery.order(alert)))
-        return gauges, {"alerts": found[:ALERTS], "total": len(found)}
+        over = self._resolved.besides(alert.alert_id for alert in found)
+        return gauges, {"alerts": [*found[:ALERTS], *over], "total": len(found) + len(over)}
 
     def _published(self) -> dict[str, float]:
         """Records a second of each topic that this worker writes, since the last numbers."""
@@ -211,13 +219,14 @@ class Broadcast:
         try:
             async with asyncio.timeout(5.0):
                 gauges = await context.in_stream(self._numbers.read_gauges)
-                for name, n in (("forecasts", PAST_FORECASTS), ("recommendations", PAST_LISTS)):
-                    inputs = "trades" if name == "forecasts" else "clicks"
-                    held = set(gauges["held"].get(context.catalog[inputs].kafka_name, ()))
+                for name, n in PAST.items():
+                    held = set(gauges["held"].get(context.catalog[_MADE_FROM[name]].kafka_name, ()))
                     records = await tail(context.processor.cluster, context.catalog[name].kafka_name, n, held)
                     values = [record.value for record in records if record.value is not None]
                     if name == "forecasts":
                         self._prices.add(values)
+                    elif name == "risk-alerts":
+                        self._resolved.add(values)
                     elif values and "lists" not in self._parts:
                         await self._put_lists(0, values[-ROWS:])
         except (KafkaError, TsrecError, *wire.DECODE_ERRORS, OSError, TimeoutError) as error:

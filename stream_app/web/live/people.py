@@ -30,6 +30,8 @@ def known_of(context: WebContext, user_id: str, partitions: set[int]) -> dict[st
             indices.tolist(), entries["ts"][0, :n].tolist(), entries["kind"][0, :n].tolist(), strict=True
         )
     ]
+    # Clicks and purchases come from two topics, in which one may be ahead; a person reads them in the order of time.
+    history.sort(key=lambda event: event["ts"], reverse=True)
     last_ts = float(shard.column("_ts")[row])
     live = context.recommender.model
     return {

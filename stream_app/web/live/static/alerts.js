@@ -163,9 +163,9 @@ async function act(id, action, body) {
 // -- evidence
 
 function evidence(alert) {
-  const facts = [["Value", number(alert.value)], ["Threshold", number(alert.threshold)], ["Seen", `${count(alert.occurrences)} ×`], ["Caused by", alert.source]];
+  const facts = [["Value", number(alert.value)], ["Threshold", number(alert.threshold)], ["Seen", alert.occurrences ? `${count(alert.occurrences)} ×` : null], ["Caused by", alert.source]];
   return h("dl", { class: "evidence" },
-    facts.concat(Object.entries(alert.evidence)).map(([name, value]) => [h("dt", {}, words(name)), h("dd", {}, shown(name, value))]));
+    facts.filter(([, value]) => value !== null).concat(Object.entries(alert.evidence)).map(([name, value]) => [h("dt", {}, words(name)), h("dd", {}, shown(name, value))]));
 }
 
 /** Values as they are: numbers short, times as times, rows of records as a table. */
@@ -174,7 +174,7 @@ function shown(name, value) {
   if (Array.isArray(value) && value.length && value.every((one) => one && typeof one === "object" && !Array.isArray(one))) {
     const columns = [...new Set(value.flatMap((one) => Object.keys(one)))];
     return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words(name) },
-      h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))),
+      h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column === "ts" ? "Time" : words(column))))),
         h("tbody", {}, value.slice(-10).map((one) => h("tr", {}, columns.map((column) => h("td", {}, shown(column, one[column]))))))));
   }
   if (Array.isArray(value)) return value.map((one) => (typeof one === "number" ? number(one) : String(one))).join(", ");

@@ -77,8 +77,7 @@ export class Chart {
 
   axis(low, high, first, last, width, height) {
     const out = [];
-    for (let i = 0; i <= 4; i++) {
-      const v = low + ((high - low) * (i + 0.25)) / 4.5;
+    for (const v of ticks(low, high)) {
       const y = this.y(v);
       out.push(s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y, y2: y }), s("text", { x: width - RIGHT + 8, y: y + 4 }, price(v)));
     }
@@ -133,6 +132,15 @@ export class Chart {
 
 function line(rows, x, y, begin = "M") {
   return rows.map((row, i) => `${i ? "L" : begin}${x(row.ts).toFixed(1)} ${y(row).toFixed(1)}`).join("");
+}
+
+/** Round numbers between two, some four or five. */
+export function ticks(low, high) {
+  const rough = (high - low) / 4.5;
+  const unit = 10 ** Math.floor(Math.log10(rough));
+  const step = unit * [1, 2, 2.5, 5, 10].find((factor) => factor * unit >= rough);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
 }
 
 /** Stretches of rows in a row that fit. */

@@ -62,10 +62,10 @@ export function price(n) {
   return n.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-/** Any number of an evidence: five significant digits, or all of a whole number. */
+/** Any number of an evidence: five significant digits, or all before the point. */
 export function number(n) {
   if (!Number.isFinite(n)) return String(n);
-  return Number.isInteger(n) ? whole.format(n) : n.toLocaleString("en", { maximumSignificantDigits: 5 });
+  return Number.isInteger(n) || Math.abs(n) >= 1e4 ? whole.format(n) : n.toLocaleString("en", { maximumSignificantDigits: 5 });
 }
 
 export function bytes(n) {

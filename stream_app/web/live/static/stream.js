@@ -15,6 +15,7 @@ export class Stream {
     this.abort = null;
     this.timer = 0;
     document.addEventListener("visibilitychange", () => this.visibility());
+    window.addEventListener("online", () => this.hurry());
   }
 
   start() {
@@ -38,7 +39,12 @@ export class Stream {
     } else if (this.hidden) {
       this.hidden = false;
       if (!this.paused) this.run();
-    }
+    } else this.hurry();
+  }
+
+  /** Somebody looks, or the network is back: what waits to be tried again is tried now. */
+  hurry() {
+    if (this.failures && !this.paused && !this.hidden) this.run();
   }
 
   stop(state) {
