@@ -122,7 +122,7 @@ def test_start_in_five_minutes(tmp_path: Path) -> None:
             if block.title.endswith("doctor"):
                 block = block._replace(text="tsrec doctor --quiet || test $? = 1\n")
             printed += reader.do(block)
-        lists = [line for line in printed.splitlines() if re.search(r" ms after \S*clicks:", line)]
+        lists = [line for line in printed.splitlines() if re.search(r" (ms|s|min|h|days) after \S*clicks:", line)]
         assert len(lists) == 10
         (last,) = [line for line in lists if " cid " in line][-1:]
         assert "bag" in last
@@ -141,4 +141,13 @@ def test_your_own_topics_in_ten_minutes(tmp_path: Path) -> None:
     assert "user_id=257597 item_id=A-17 ts=2026-05-28T20:26:40.123Z action=view" in shown
     assert "invalid" in shown
     assert "refund" in by_title["letters"]
-    assert len([line for line in by_title["letters"].splitlines() if " ms after " in line]) == 5
+    assert (
+        len(
+            [
+                line
+                for line in by_title["letters"].splitlines()
+                if re.search(r" (ms|s|min|h|days) after \S+:\d+:\d+$", line)
+            ]
+        )
+        == 5
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import socket
@@ -14,12 +15,14 @@ from aiokafka import TopicPartition
 
 from stream_app import broker_kind
 from stream_app.contract import catalog_of
-from stream_app.doctor import broker, group, machine, serving
+from stream_app.doctor import broker, group, machine, port, serving
 from stream_app.doctor.findings import Finding, ok, warning, worst
 from stream_app.doctor.group import Look, Member, group_findings
 from stream_app.doctor.topics import Described, topic_findings
 from stream_app.security import Cluster
 from stream_app.settings import Settings, load
+from tests.web_tls import make_certificate
+from tests.web_worker import serving as a_worker
 from tsrec_models.artifacts import save_artifact
 from tsrec_models.sequence.popularity import Popularity
 
@@ -208,10 +211,30 @@ def test_a_taken_port_and_few_open_files_are_found(settings: Settings, monkeypat
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         mine = settings.model_copy(update={"web_port": taken.getsockname()[1]})
-        assert by_check(machine.port_findings(mine)) == {"port": "warning"}
-    assert by_check(machine.port_findings(mine)) == {"port": "ok"}
+        assert by_check(port.port_findings(mine)) == {"port": "warning"}
+    assert by_check(port.port_findings(mine)) == {"port": "ok"}
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
     assert by_check(machine.file_findings(settings)) == {"files": "warning"}
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_port_that_a_worker_has_is_well_and_one_that_another_server_has_is_not(
+    settings: Settings, tmp_path: Path, tls: bool
+) -> None:
+    pair = make_certificate(tmp_path) if tls else (None, None)
+    with a_worker(**({"web_tls_cert": pair[0], "web_tls_key": pair[1]} if tls else {})) as worker:
+        update = {"web_port": worker.server.port, "web_tls_cert": pair[0], "web_tls_key": pair[1]}
+        (found,) = await asyncio.to_thread(port.port_findings, settings.model_copy(update=update))
+        assert (found.severity, found.message) == ("ok", f"a worker answers at 127.0.0.1:{worker.server.port}: ok")
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        mine = settings.model_copy(update={"web_port": other.sockets[0].getsockname()[1]})
+        (found,) = await asyncio.to_thread(port.port_findings, mine)
+        assert (found.severity, "no worker that answers" in found.message) == ("warning", True)
 
 
 def test_pins_that_are_not_met_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

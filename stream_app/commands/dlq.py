@@ -241,6 +241,9 @@ def requeue_(
     cluster = cluster_of(settings)
     wanted = _filter(catalog, **given)
     found = [letter for letter in run(cluster, letters(cluster, name)) if wanted.matches(letter)]
+    if not found:
+        click.echo("no dead letters match")
+        return
     chosen = [letter for letter in found if again or not letter.requeued]
     tired = sum(letter.attempts >= max_attempts for letter in chosen)
     chosen = [letter for letter in chosen if letter.attempts < max_attempts][:limit]
@@ -252,7 +255,8 @@ def requeue_(
         for home, count in counts.items():
             click.echo(f"would send {count:,} letters to {home}")
         left = len(found) - len(chosen) - tired
-        click.echo(f"{left:,} of {len(found):,} that match were sent before or are over the limit")
+        if left or not chosen:
+            click.echo(f"{left:,} of {len(found):,} that match were sent before or are over the limit")
         _echo_tired(tired, max_attempts)
         return
     from rich.console import Console

@@ -39,6 +39,7 @@ def command(bootstrap: str | None, group: str | None, watch_s: float, probe: boo
     Exit codes: 0 all is well, 1 there are warnings, 2 there are errors (or a setting is wrong).
     """
     from stream_app.doctor import examine, worst
+    from stream_app.doctor.findings import counted
 
     settings = settings_for(bootstrap, group=group)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -57,5 +58,6 @@ def command(bootstrap: str | None, group: str | None, watch_s: float, probe: boo
             click.echo(f"    → {finding.advice}")
     if not as_json:
         counts = [sum(finding.severity == severity for finding in findings) for severity in ("error", "warning")]
-        click.echo(f"{counts[0]} errors, {counts[1]} warnings, {len(findings) - sum(counts)} fine")
+        told = f"{counted(counts[0], 'error')}, {counted(counts[1], 'warning')}"
+        click.echo(f"{told}, {len(findings) - sum(counts)} fine")
     sys.exit(EXIT[worst(findings)])

@@ -117,15 +117,25 @@ def describe(record: Any, topic: Topic | None, dialect: Dialect | None = None) -
     return f"{head} {_fields(decoded)}"
 
 
+def _ago(seconds: float) -> str:
+    """A time between two moments: milliseconds in a live stream, days where history is read again."""
+    if abs(seconds) < 10:
+        return f"{seconds * 1000:,.0f} ms"
+    for size, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:,.0f} {name}"
+    return f"{seconds:,.0f} s"
+
+
 def _fields(decoded: Any) -> str:
     """What a person wants to see of a record."""
     if isinstance(decoded, Recommendation):
         items = ", ".join(
             f"{item.item_id} {item.score:.3g}" + (f" ({item.reason})" if item.reason else "") for item in decoded.items
         )
-        latency = (decoded.produced_ts - decoded.event_ts) * 1000
+        latency = _ago(decoded.produced_ts - decoded.event_ts)
         note = f" [{decoded.note}]" if decoded.note else ""
-        return f"{click.style(decoded.rung, fg='green')} {items}{note}  {latency:,.0f} ms after {decoded.source}"
+        return f"{click.style(decoded.rung, fg='green')} {items}{note}  {latency} after {decoded.source}"
     if isinstance(decoded, RiskAlert):
         colour = COLOURS[decoded.severity] if decoded.status == "firing" else "green"
         what = click.style(f"{decoded.severity} {decoded.kind} {decoded.status}", fg=colour)

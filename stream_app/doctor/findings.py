@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Finding", "Severity", "error", "ok", "warning", "worst"]
+__all__ = ["Finding", "Severity", "counted", "error", "ok", "warning", "worst"]
 
 Severity = Literal["ok", "warning", "error"]
 
@@ -42,3 +42,8 @@ def error(check: str, message: str, advice: str, **figures: Any) -> Finding:
 def worst(findings: Iterable[Finding]) -> Severity:
     """The gravest severity among findings."""
     return max((finding.severity for finding in findings), key=_ORDER.index, default="ok")
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

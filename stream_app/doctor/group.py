@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 
-from stream_app.doctor.findings import Finding, error, ok, warning
+from stream_app.doctor.findings import Finding, counted, error, ok, warning
 
 __all__ = ["Look", "Member", "group_findings", "look"]
 
@@ -145,7 +145,7 @@ def group_findings(group: str, first: Look, second: Look, seconds: float, now_s:
         ))  # fmt: skip
     if not any(finding.check in ("stuck", "unassigned") for finding in findings):
         rate = sum(max(0, second.committed.get(tp, 0) - first.committed.get(tp, 0)) for tp in second.ends) / seconds
-        text = f"{len(second.members)} workers, {total:,} records behind, {rate:,.0f} records/s committed"
+        text = f"{counted(len(second.members), 'worker')}, {total:,} records behind, {rate:,.0f} records/s committed"
         grew = total - sum(map(first.lag, first.ends))
         if total > SMALL_LAG and grew > 0:
             findings.append(warning(

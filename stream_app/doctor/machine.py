@@ -6,12 +6,12 @@ import os
 import re
 import resource
 import shutil
-import socket
 import tempfile
 from importlib import metadata
 from pathlib import Path
 
 from stream_app.doctor.findings import Finding, error, ok, warning
+from stream_app.doctor.port import port_findings
 from stream_app.settings import Settings
 
 __all__ = ["machine_findings", "memory_bytes", "pin_findings"]
@@ -145,21 +145,3 @@ def file_findings(settings: Settings) -> list[Finding]:
             f"ulimit -n {needed} (the hard limit is {hard}), or lower TSREC_WEB_CONNECTIONS", limit=soft,
         )]  # fmt: skip
     return [ok("files", f"{soft if soft != resource.RLIM_INFINITY else 'any number of'} open files are allowed")]
-
-
-def port_findings(settings: Settings) -> list[Finding]:
-    """Whether the web server can listen."""
-    if settings.web_port == 0:
-        return [ok("port", "the web server takes any free port (TSREC_WEB_PORT=0)")]
-    at = f"{settings.web_host}:{settings.web_port}"
-    family = socket.AF_INET6 if ":" in settings.web_host else socket.AF_INET
-    with socket.socket(family) as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((settings.web_host, settings.web_port))
-        except OSError as failure:
-            return [warning(
-                "port", f"{at} is taken ({failure.strerror})",
-                "well if that is your worker; else choose another TSREC_WEB_PORT",
-            )]  # fmt: skip
-    return [ok("port", f"{at} is free")]

@@ -103,7 +103,7 @@ async def test_a_worker_that_stands_still_is_found_and_one_that_works_is_fine(
 
         findings = await caught_up()
         assert findings["lag"][0]["severity"] == "ok"
-        assert "1 workers, 0 records behind" in findings["lag"][0]["message"]
+        assert "1 worker, 0 records behind" in findings["lag"][0]["message"]
         worker.signal(signal.SIGSTOP)
         await produce(kafka.bootstrap, f"{name}.clicks", [click(n) for n in range(40, 80)])
         findings = await asyncio.to_thread(doctor, tmp_path, code=2, **env)
