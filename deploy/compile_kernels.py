@@ -11,5 +11,7 @@ import asyncio
 from stream_app.app import build
 from stream_app.settings import Settings
 
-# Nothing listens here, so nothing needs the token that a worker in a container needs.
-asyncio.run(build(Settings(web_host="127.0.0.1")).processor.rehearse())
+# Refits run in processes of their own, which import this file anew.
+if __name__ == "__main__":
+    # Nothing listens here, so nothing needs the token that a worker in a container needs.
+    asyncio.run(build(Settings(web_host="127.0.0.1")).processor.rehearse())

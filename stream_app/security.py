@@ -17,6 +17,7 @@ from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    IllegalSaslStateError,
     KafkaError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -187,6 +188,11 @@ async def _diagnose_one(cluster: Cluster, host: str, port: int) -> TsrecError | 
             f"the broker at {at} does not take {cluster.mechanism} ({error}): set TSREC_BROKER__SASL_MECHANISM to one "
             "that it does"
         )
+    except IllegalSaslStateError:
+        return BrokerRefused(
+            f"the broker at {at} asks for no password on that port: use its SASL port, or leave out "
+            "TSREC_BROKER__SASL_MECHANISM"
+        )
     except _WRONG_CREDENTIALS as error:
         return BrokerRefused(
             f"the broker at {at} does not accept the user {cluster.username!r} with this password by "
@@ -197,8 +203,9 @@ async def _diagnose_one(cluster: Cluster, host: str, port: int) -> TsrecError | 
             return BrokerUnavailable(f"no broker answers at {at}: start one with `tsrec broker`, or see --bootstrap")
         return BrokerUnavailable(f"{at} does not answer within {DIAGNOSE_S:g} s: see --bootstrap, and the firewall")
     except (KafkaError, OSError) as error:
-        if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError):
-            return BrokerUnavailable(f"{at} cannot be reached ({getattr(error, 'strerror', error)}): see --bootstrap")
+        # An error of Kafka has a number too, and a name of our side of the connection for its text.
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+            return BrokerUnavailable(f"{at} cannot be reached ({error.strerror}): see --bootstrap")
         # The other side hung up during the first words; one that is just starting does so too.
         if cluster.tls is not None and await _speaks(host, port, None):
             return BrokerRefused(

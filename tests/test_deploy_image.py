@@ -94,6 +94,7 @@ def test_the_kernels_are_compiled_by_the_user_that_runs_into_the_folder_that_is_
         text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr, done.stderr[-3000:]  # of a refit in a process of its own
 
 
 def test_the_base_has_the_python_that_the_project_asks_for() -> None:

@@ -158,6 +158,8 @@ def test_speaking_the_wrong_protocol_is_told(secure: SecureKafka, tmp_path: Path
     assert "does not speak TLS on that port" in one_line(tsrec(tmp_path, "topics", "list", code=3, **tls))
     mechanism = secure.environment("SASL_PLAINTEXT", "SCRAM-SHA-512")
     assert "does not take SCRAM-SHA-512" in one_line(tsrec(tmp_path, "topics", "list", code=3, **mechanism))
+    open_to_all = secure.environment("SASL_PLAINTEXT", "PLAIN") | {"TSREC_BOOTSTRAP": secure.bootstrap}
+    assert "asks for no password on that port" in one_line(tsrec(tmp_path, "topics", "list", code=3, **open_to_all))
     nobody = secure.environment("SSL")
     assert "TSREC_BROKER__TLS_CERT" in one_line(tsrec(tmp_path, "topics", "list", code=3, **nobody))
 
