@@ -103,6 +103,9 @@ class Metrics:
             "tsrec_warning_threshold", "Score from which on a warning is raised, set from past days.", ["kind"],
             registry=r,
         )  # fmt: skip
+        self.unordered = Counter(
+            "tsrec_payments_unordered", "Payments scored before all partitions had come past them.", registry=r
+        )
         self.model = Gauge("tsrec_model_info", "1 for the model that answers.", ["model", "version"], registry=r)
         self.web_requests = Counter(
             "tsrec_web_requests", "Requests answered by the web server.", ["route", "status"], registry=r

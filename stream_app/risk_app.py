@@ -20,10 +20,13 @@ from stream_app.agents.card_side import CardLabels, CardPayments, card_columns
 from stream_app.agents.credit import CHANNEL as CREDIT
 from stream_app.agents.credit import Credit
 from stream_app.agents.demand_counts import DemandCounts, count_columns
-from stream_app.agents.demand_forecasts import DemandForecasts, clock_columns, demand_columns
+from stream_app.agents.demand_forecasts import DemandForecasts, demand_columns
+from stream_app.agents.demand_forecasts import clock_columns as demand_clock_columns
 from stream_app.agents.input_drift import InputDrift, drift_columns, drift_rule
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from stream_app.agents.market_risk import MarketRisk, bar_models, model_columns, symbol_columns, time_bars
+from stream_app.agents.payment_clocks import CLOCKS_S, Ends, PaymentClocks, PaymentTimer
+from stream_app.agents.payment_order import PaymentOrder, clock_columns, held_columns
 from stream_app.agents.portfolio_risk import CHANNEL as PORTFOLIOS
 from stream_app.agents.portfolio_risk import PortfolioRisk, portfolio_rules, scenario_columns
 from stream_app.agents.refits import Refits
@@ -163,7 +166,7 @@ def _demand(
     app.process(counts)(
         DemandForecasts(
             demand=app.columnar_table("item-demand", columns, sources=[counts], retention_s=retention_s),
-            clock=app.columnar_table("demand-clock", clock_columns(purchases.partitions), sources=[counts]),
+            clock=app.columnar_table("demand-clock", demand_clock_columns(purchases.partitions), sources=[counts]),
             forecasts=topics["forecasts"], refits=refits, settings=settings, metrics=metrics,
         )
     )  # fmt: skip
@@ -208,20 +211,29 @@ def _fraud(
     )
     retention_s = settings.retention_days * DAY_S
     cards = app.columnar_table("cards", card_columns(), sources=[paid, labels], retention_s=retention_s)
-    app.process(paid)(CardPayments(cards, by_merchant))
+    clocks = PaymentClocks(Ends(app), paid, by_merchant)
+    app.process(paid)(CardPayments(cards, by_merchant, clocks))
     app.process(labels)(CardLabels(cards, by_merchant))
     watched = [one for one in model.inputs if one.name in WATCHED_INPUTS]
     fraud = CardFraud(
         merchants=app.columnar_table(
             "merchants", merchant_columns(paid.partitions), sources=[by_merchant], retention_s=retention_s
         ),
+        order=PaymentOrder(
+            # Declared after merchants: what left a row that waited is known to its merchant when the row goes.
+            app.columnar_table("payments-held", held_columns(), sources=[by_merchant]),
+            app.columnar_table("payment-clocks", clock_columns(paid.partitions), sources=[by_merchant]),
+            paid.partitions, metrics,
+        ),
         budgets=app.columnar_table("fraud-budget", alert_columns(), sources=[by_merchant]),
         model=model, version=version,
         drift=_drift(app, "fraud", version, watched, settings.drift_window, by_merchant, metrics),
         output=topics["fraud-scores"], alerts=alerts, settings=settings, inference=inference, metrics=metrics,
     )  # fmt: skip
-    app.checkpoint.before_cut.append(fraud.write_back)
+    app.checkpoint.before_cut += [fraud.write_back, fraud.order.sweep]
     app.process(by_merchant)(fraud)
+    fraud.timer = PaymentTimer(app, clocks, fraud.order)
+    app.timer(CLOCKS_S)(fraud.timer.tell)
     return fraud
 
 

@@ -116,7 +116,8 @@ class FraudLabel(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class MerchantTransaction(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Internal: a card transaction or a label on its way to the merchant's state, with what is known of the card."""
+    """Internal: a card transaction or a label on its way to the merchant's state, with what is known of the card; or,
+    with an `origin`, how far that partition of cards has come."""
 
     account_id: Id
     merchant_id: Id
@@ -128,6 +129,9 @@ class MerchantTransaction(Struct, frozen=True, gc=False, omit_defaults=True):
     is_fraud: bool | None = None
     known_ts: Time | None = None
     amount_to_usual: float | None = None
+    origin: int | None = None
+    generation: int | None = None
+    keeps_up: bool | None = None
 
 
 class SymbolBar(Struct, frozen=True, gc=False, omit_defaults=True):

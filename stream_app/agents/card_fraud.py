@@ -15,7 +15,9 @@ from stream_app.agents.alert_rows import read_rows, write_rows
 from stream_app.agents.alerts import Alerts
 from stream_app.agents.card_side import card_features_of, key_codes
 from stream_app.agents.input_drift import InputDrift, drift_rule
-from stream_app.agents.origins import first_seen, origins_of
+from stream_app.agents.origins import first_seen
+from stream_app.agents.payment_clocks import PaymentTimer
+from stream_app.agents.payment_order import PaymentOrder
 from stream_app.batch import Batch, BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
@@ -78,6 +80,7 @@ class CardFraud:
         self,
         *,
         merchants: Table,
+        order: PaymentOrder,
         budgets: Table,
         model: FraudModel,
         version: str,
@@ -89,6 +92,7 @@ class CardFraud:
         metrics: Metrics,
     ) -> None:
         self.merchants = merchants
+        self.order = order
         self.budgets = budgets
         self.model = model
         self.version = version
@@ -98,22 +102,24 @@ class CardFraud:
         self.settings = settings
         self.inference = inference
         self.metrics = metrics
+        #: Keeps payments of idle partitions moving; set where the application is put together.
+        self.timer: PaymentTimer | None = None
         self._budgets: dict[int, tuple[Shard, RollingBudget]] = {}
 
     async def __call__(self, batch: Batch) -> None:
         """Step merchants, score payments, and warn. The budget is outside the tables; taking a payment in twice is the
         same as once."""
         shard = self.merchants.shard(batch.partition)
-        rows, fresh = shard.admit(
-            batch.columns.merchant_id, self.merchants.source(batch.topic.name), batch.offsets, batch.columns.ts
-        )
-        batch, rows = batch.only(fresh), rows[fresh]
+        batch, origin, offset = self.order.merge(batch)
+        rows = shard.locate(batch.columns.merchant_id)
+        shard.touch(rows)
         new = np.empty(len(rows), np.bool_)
-        first_seen(shard.column("origin"), rows, *origins_of(batch.records.header_spans), new)
+        first_seen(shard.column("origin"), rows, origin, offset, new)
         batch, rows = batch.only(new), rows[new]
         if not len(batch):
             return
         paid = batch.columns
+        shard.advance(rows, self.merchants.source(batch.topic.name), batch.offsets, paid.ts)
         label = np.where(paid.present("is_fraud"), np.asarray(paid.is_fraud) > 0, -1).astype(np.int8)
         x = merchant_side(
             shard.column("state"), rows, paid.ts, paid.amount, label, paid.amount_to_usual, card_features_of(paid.card)

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stream_app.agents.origins import origin_headers
+from stream_app.agents.payment_clocks import PaymentClocks
 from stream_app.batch import Batch, BatchTopic
 from stream_app.state.columns import Column, Columns
 from stream_app.state.shard import Shard
@@ -34,12 +35,18 @@ def card_columns() -> Columns:
 class CardPayments:
     """The agent of `card-transactions`: card features -> `transactions-by-merchant`."""
 
-    def __init__(self, cards: Table, output: BatchTopic) -> None:
+    def __init__(self, cards: Table, output: BatchTopic, clocks: PaymentClocks) -> None:
         self.cards = cards
         self.output = output
+        self.clocks = clocks
 
     async def __call__(self, batch: Batch) -> None:
         """Step each payment's card; payments that a card has had before a crash were sent on then."""
+        self.clocks.before(batch)
+        self._send_on(batch)
+        self.clocks.after(batch)
+
+    def _send_on(self, batch: Batch) -> None:
         shard = self.cards.shard(batch.partition)
         batch, rows = _admitted(shard, self.cards.source(batch.topic.name), batch)
         if not len(batch):

@@ -48,6 +48,11 @@ class RangeTracker:
         return moved
 
     @property
+    def position(self) -> int | None:
+        """Where the next batch begins."""
+        return self._expected
+
+    @property
     def in_flight(self) -> int:
         """Batches handed out and not finished."""
         return len(self._pending)

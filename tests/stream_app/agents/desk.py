@@ -27,13 +27,19 @@ INTERNAL = (
     "trades-by-account", "alert-actions", "symbol-bars", "transactions-by-merchant", "item-counts",
 )  # fmt: skip
 
+#: When records were written that a test says nothing else of: no event of a test is ahead of it.
+LONG_AFTER_MS = 1 << 42
+
+#: A record without headers, as it lies on the wire.
+NO_HEADERS = b"\x00"
+
 
 def record_batch(
     topic: str, partition: int, values: list[bytes], first_offset: int = 0, headers: Spans | None = None
 ) -> RecordBatch:
     """Records as a poll would bring them."""
     spans = Spans.of(values)
-    times = np.full(len(values), 1 << 42, np.int64)
+    times = np.full(len(values), LONG_AFTER_MS, np.int64)
     raw = bytes(next(iter(build_batches(None, spans, times, headers=headers, max_bytes=1 << 26)))._build())
     scanner = RecordScanner(raw)
     scanner.add(0, HEADER.unpack_from(raw), len(raw))
@@ -66,18 +72,30 @@ class Desk:
         }
         self.desk: RiskDesk = risk_desk(self.app, self.topics, self.settings, self.metrics, self.inference)
 
-    async def send(self, topic: str, records: list[Any], partition: int = 0, headers: Spans | None = None) -> None:
+    async def send(
+        self,
+        topic: str,
+        records: list[Any],
+        partition: int = 0,
+        stamped_s: float | None = None,
+        headers: Spans | None = None,
+    ) -> None:
         """Records arrive in one batch; what is sent on to an internal topic arrives there at once."""
         first = self.offsets[topic, partition]
         self.offsets[topic, partition] += len(records)
-        await self.deliver(topic, wire.encode(records), partition, first, headers)
+        batch = record_batch(topic, partition, wire.encode(records), first, headers)
+        if stamped_s is not None:
+            batch.timestamps_ms[:] = round(stamped_s * 1000)
+        await self.handle(topic, batch)
 
-    async def deliver(
-        self, topic: str, values: list[bytes], partition: int, first: int, headers: Spans | None = None
-    ) -> None:
+    async def deliver(self, topic: str, values: list[bytes], partition: int, first: int) -> None:
         """Encoded records arrive at given offsets."""
-        records = record_batch(topic, partition, values, first, headers)
-        await self.handle(topic, records)
+        await self.handle(topic, record_batch(topic, partition, values, first))
+
+    async def tick(self, *partitions: int) -> None:
+        """What a worker that reads `partitions` of payments does from time to time."""
+        if self.desk.fraud is not None and self.desk.fraud.timer is not None:
+            await self._route(self.desk.fraud.timer.due(partitions))
 
     async def handle(self, topic: str, records: RecordBatch) -> None:
         """A batch goes through every agent of its topic, each atomic."""
@@ -93,22 +111,29 @@ class Desk:
             for shard in shards:
                 shard.release()
             self.rejected += [error for _, error in batch.rejected]
-            for out in batch.outgoing:
-                await self._route(out)
+            await self._route(batch.outgoing)
 
-    async def _route(self, out: Any) -> None:
-        if out.topic in INTERNAL:
-            places = np.full(len(out.values), out.partition) if isinstance(out.partition, int) else out.partition
-            for partition in np.unique(places).tolist():
-                rows = np.flatnonzero(places == partition)
-                values = [value or b"" for value in out.values.take(rows).tolist()]
-                headers = out.headers.take(rows) if out.headers is not None else None
-                first = self.offsets[out.topic, partition]
-                self.offsets[out.topic, partition] += len(values)
-                await self.deliver(out.topic, values, partition, first, headers)
-            return
-        type_ = self.topics[out.topic].type
-        self.sent[out.topic] += [msgspec.json.decode(value or b"", type=type_) for value in out.values.tolist()]
+    async def _route(self, outgoing: list[Any]) -> None:
+        """What goes to one partition of an internal topic arrives there as one batch."""
+        arriving: dict[tuple[str, int], list[tuple[bytes, bytes, int]]] = defaultdict(list)
+        for out in outgoing:
+            if out.topic not in INTERNAL:
+                type_ = self.topics[out.topic].type
+                self.sent[out.topic] += [msgspec.json.decode(value or b"", type=type_) for value in out.values.tolist()]
+                continue
+            n = len(out.values)
+            places = np.full(n, out.partition) if isinstance(out.partition, int) else out.partition
+            headers = out.headers.tolist() if out.headers is not None else [NO_HEADERS] * n
+            times = out.timestamps_ms if out.timestamps_ms is not None else np.full(n, LONG_AFTER_MS)
+            for row in zip(places.tolist(), out.values.tolist(), headers, times.tolist(), strict=True):
+                arriving[out.topic, row[0]].append(row[1:])
+        for (topic, partition), rows in sorted(arriving.items()):
+            values, headers, times = zip(*rows, strict=True)
+            first = self.offsets[topic, partition]
+            self.offsets[topic, partition] += len(values)
+            records = record_batch(topic, partition, list(values), first, Spans.of(headers))
+            records.timestamps_ms = np.array(times, np.int64)
+            await self.handle(topic, records)
 
     def checkpoint(self) -> None:
         """What changed goes to the changelogs."""

@@ -37,8 +37,7 @@ async def tell(desk: Desk, *signals: Signal, partition: int = 0) -> None:
     batch = Batch(topic, records, topic.decode(records.values))
     newest = max(signals, key=lambda s: s.ts)
     alerts.take(batch, "accounts", signals, (newest.ts, newest.source))
-    for out in batch.outgoing:
-        await desk._route(out)
+    await desk._route(batch.outgoing)
 
 
 async def act(desk: Desk, action: str, alert_id: str, partition: int = 0, **more: Any) -> None:

@@ -55,6 +55,7 @@ def desk_of(folder: Path, **settings: Any) -> Desk:
 
 async def deliver(desk: Desk, data: dict[str, Any], begin: int = 0, end: int | None = None, size: int = 100) -> None:
     """Payments of a card come to the card's partition, in order of time over all partitions."""
+    await desk.tick(0, 1, 2, 3)
     last = len(data["ts"]) if end is None else end
     for k in range(begin, last, size):
         batch = records(data, slice(k, min(k + size, last)))

@@ -45,8 +45,7 @@ async def answers(applications: list[CreditApplication]) -> tuple[list[CreditSco
     records = record_batch("credit-applications", 2, wire.encode(applications), first_offset=7)
     batch = Batch(topic, records, topic.decode(records.values))
     await agent(batch)
-    for out in batch.outgoing:
-        await desk._route(out)
+    await desk._route(batch.outgoing)
     return desk.sent["credit-scores"], batch
 
 
