@@ -59,6 +59,16 @@ def test_topics_as_they_are_created_are_fine(settings: Settings) -> None:
     assert by_check(topic_findings(healthy(settings), catalog_of(settings), settings)) == {"topics": "ok"}
 
 
+def test_a_wrong_setting_of_partitions_is_one_finding_that_names_the_topics(settings: Settings) -> None:
+    mine = settings.model_copy(update={"partitions": 8})
+    found = [one for one in topic_findings(healthy(settings), catalog_of(mine), mine) if one.check == "partitions"]
+    assert len(found) == 1
+    assert found[0].message.startswith("clicks, purchases, trades, ")
+    assert found[0].message.endswith(" have 4 partitions, and 8 are declared")
+    assert "items" not in found[0].figures["topics"]  # has one, whatever the setting is
+    assert "set TSREC_PARTITIONS=4 if all have as many" in found[0].advice
+
+
 @pytest.mark.parametrize(
     ("topic", "there", "check", "severity"),
     [

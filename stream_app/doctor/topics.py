@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 
-from stream_app.doctor.findings import Finding, error, ok, warning
+from stream_app.doctor.findings import Finding, counted, error, ok, warning
 from stream_app.settings import Settings
 from topics.catalog import Catalog, Topic
 
@@ -56,7 +56,7 @@ async def describe(admin: object) -> dict[str, Described]:
 
 def topic_findings(found: Mapping[str, Described], catalog: Catalog, settings: Settings) -> list[Finding]:
     """What is missing, does not fit, or would lose something."""
-    findings = [*_missing(found, catalog), *_partitions(found, catalog, settings)]
+    findings = [*_missing(found, catalog), *_partitions(found, catalog)]
     for topic in catalog.values():
         if topic.kafka_name in found:
             findings += _retention(topic, found[topic.kafka_name])
@@ -76,18 +76,22 @@ def _missing(found: Mapping[str, Described], catalog: Catalog) -> list[Finding]:
     )]  # fmt: skip
 
 
-def _partitions(found: Mapping[str, Described], catalog: Catalog, settings: Settings) -> list[Finding]:
+def _partitions(found: Mapping[str, Described], catalog: Catalog) -> list[Finding]:
     counts = {name: topic.partitions for name, topic in found.items()}
     advice = "make the topics anew with one count: events would not meet the state of their key"
     findings = [error("partitions", problem, advice) for problem in catalog.mismatches(counts)]
+    others: dict[tuple[int, int], list[str]] = {}
     for topic in catalog.values():
-        count = counts.get(topic.kafka_name)
-        if count is not None and count != topic.partitions:
-            findings.append(error(
-                "partitions", f"{topic.kafka_name} has {count} partitions, and {topic.partitions} are declared",
-                f"set TSREC_PARTITIONS={count} if all have as many, or make the topic anew; a worker does not start",
-                topic=topic.kafka_name,
-            ))  # fmt: skip
+        count = counts.get(topic.kafka_name, topic.partitions)
+        if count != topic.partitions:
+            others.setdefault((count, topic.partitions), []).append(topic.kafka_name)
+    for (count, declared), names in others.items():  # one finding for one cause, which as a rule is the setting
+        have = f"{names[0]} has" if len(names) == 1 else f"{', '.join(names)} have"
+        findings.append(error(
+            "partitions", f"{have} {counted(count, 'partition')}, and {declared} are declared",
+            f"set TSREC_PARTITIONS={count} if all have as many, or make them anew; a worker does not start",
+            topics=names,
+        ))  # fmt: skip
     return findings
 
 
