@@ -1,12 +1,15 @@
 """The joint chain beside its parts: as many epochs for each, the same events, the same questions, several seeds.
 
     python bench/train_joint_ablation.py [ml-100k] [online-retail] [yoochoose] [--seeds 3] [--epochs 30] [--no-test]
+                                         [--networks lstm,attention,attention-2,joint] [--keep FOLDER]
 
-Parts: LSTM alone, attention alone (a Transformer of the chain's one layer), forecasts of demand alone. Temporal
-protocol, items seen not excluded. Each network trains until its validation questions stop improving, at most so many
-epochs, and then learns the validation events too. Prints one JSON line a network and seed (ndcg@10 of the best epoch on
-validation and on the questions), and one a data set: means over the seeds with 95 % bootstrap intervals over users, and
-of the chain's gain over each part. With --no-test the questions are not asked: for choices about the chain itself.
+Parts: LSTM alone, attention alone (a Transformer of the chain's one layer), forecasts of demand alone; and, as a
+control, a Transformer of two layers, which has about as many parameters as the chain. Temporal protocol, items seen not
+excluded. Each network trains until its validation questions stop improving, at most so many epochs, and then learns the
+validation events too. Prints one JSON line a network and seed (ndcg@10 of the best epoch on validation and on the
+questions, parameters, processor time), and one a data set: means over the seeds with 95 % bootstrap intervals over
+users, and of the chain's gain over each part. With --no-test the questions are not asked: for choices about the chain
+itself. --keep writes each network's answers into a folder and goes on from those that are there.
 """
 
 from __future__ import annotations
@@ -40,7 +43,13 @@ from tsrec_models.sequence.transformer import Transformer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-MODELS: dict[str, type[NeuralRecommender]] = {"lstm": LSTM, "attention": Transformer, "joint": Joint}
+#: Networks and their layers.
+MODELS: dict[str, tuple[type[NeuralRecommender], int]] = {
+    "lstm": (LSTM, 1),
+    "attention": (Transformer, 1),
+    "attention-2": (Transformer, 2),
+    "joint": (Joint, 1),
+}
 
 #: Questions of the test asked at most, and of validation after each epoch.
 QUESTIONS, VALIDATION = 4000, 2000
@@ -89,49 +98,65 @@ def load(name: str) -> Log:
     return Log.from_ids(table["CustomerID"].to_numpy()[known].astype(int), items[known], when[known])
 
 
-def train(kind: type[NeuralRecommender], inner: Split, seed: int, epochs: int) -> tuple[Trainer, NeuralRecommender]:
-    settings = replace(Settings.for_log(inner.train), layers=1, max_length=100, epochs=epochs)
+def train(name: str, inner: Split, seed: int, epochs: int) -> Trainer:
+    kind, layers = MODELS[name]
+    settings = replace(Settings.for_log(inner.train), layers=layers, max_length=100, epochs=epochs)
     questions = next(inner.blocks(len(inner)))
     holdout = Holdout(questions.histories, questions.times, questions.targets, inner.exclude_seen)
     trainer = Trainer(inner.train, kind, settings, seed=seed, device=resolve_device("auto"))
     with TrainingView(kind.name, settings.epochs, show=False, tensorboard=None, wandb=None) as view:
         trainer.run(holdout, deadline=None, checkpoint=None, view=view)
-    return trainer, trainer.recommender()
+    return trainer
 
 
 def say(data: str, model: str, **figures: object) -> None:
     print(json.dumps({"bench": "joint_ablation", "data": data, "model": model, **figures}), flush=True)
 
 
-def ablate(data: str, seeds: int, epochs: int, test: bool) -> None:
+def gains_of(
+    data: str, name: str, seed: int, split: Split, inner: Split, arguments: argparse.Namespace
+) -> NDArray[np.float64]:
+    """ndcg@10 of each question [questions] (of no question with --no-test), by one network of one seed."""
+    kept = None if arguments.keep is None else arguments.keep / f"{data}-{name}-{seed}.npy"
+    if kept is not None and kept.exists():
+        return np.asarray(np.load(kept), np.float64)
+    started = time.process_time()
+    trainer = train(name, inner, seed, arguments.epochs)
+    figures = {
+        "validation": round(trainer.progress.best["ndcg@10"], 5),
+        "best_epoch": trainer.progress.best_epoch,
+        "epochs": trainer.progress.epoch,
+        "parameters": sum(part.numel() for part in trainer.network.parameters()),
+    }
+    gains = np.zeros(0)
+    if not arguments.no_test:
+        gains = accuracy(ask(trainer.refit(split.train, None), split).ranks)["ndcg@10"]
+        figures["ndcg@10"] = round(float(gains.mean()), 5)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            np.save(kept, gains)
+    say(data, name, seed=seed, **figures, cpu_s=round(time.process_time() - started))
+    return gains
+
+
+def ablate(data: str, arguments: argparse.Namespace) -> None:
     split = last_share_of_time(load(data)).sample(QUESTIONS, 0)
     inner = split.validation().sample(VALIDATION, 0)
-    gains: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("demand", *MODELS)}  # [seeds][questions]
-    if test:
-        gains["demand"].append(accuracy(ask(DemandAlone(split.train), split).ranks)["ndcg@10"])  # type: ignore[arg-type]
     valid = float(accuracy(ask(DemandAlone(inner.train), inner).ranks)["ndcg@10"].mean())  # type: ignore[arg-type]
     say(data, "demand", validation=round(valid, 5))
-    for seed in range(seeds):
-        for name, kind in MODELS.items():
-            started = time.process_time()
-            trainer, model = train(kind, inner, seed, epochs)
-            figures = {
-                "validation": round(trainer.progress.best["ndcg@10"], 5),
-                "best_epoch": trainer.progress.best_epoch,
-                "epochs": trainer.progress.epoch,
-            }
-            if test:
-                model = trainer.refit(split.train, None)
-                gains[name].append(accuracy(ask(model, split).ranks)["ndcg@10"])
-                figures["ndcg@10"] = round(float(gains[name][-1].mean()), 5)
-            say(data, name, seed=seed, **figures, cpu_s=round(time.process_time() - started))
-    if not test:
+    names = arguments.networks.split(",")
+    gains: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}  # [seeds][questions]
+    for seed in range(arguments.seeds):
+        for name in names:
+            gains[name].append(gains_of(data, name, seed, split, inner, arguments))
+    if arguments.no_test:
         return
+    gains["demand"] = [accuracy(ask(DemandAlone(split.train), split).ranks)["ndcg@10"]]  # type: ignore[arg-type]
     means = {name: np.mean(values, axis=0) for name, values in gains.items()}
     intervals = bootstrap_means(np.stack(list(means.values()), axis=1), split.users, seed=0)
     for (name, values), (low, high) in zip(means.items(), intervals, strict=True):
         line = {"ndcg@10": round(float(values.mean()), 5), "interval": [round(float(low), 5), round(float(high), 5)]}
-        if name != "joint":
+        if name != "joint" and "joint" in means:
             difference = bootstrap_difference(means["joint"], values, split.users)
             line["joint_gains"] = [round(float(end), 5) for end in difference]
         say(data, name, seeds=len(gains[name]), questions=len(split), **line)
@@ -140,12 +165,16 @@ def ablate(data: str, seeds: int, epochs: int, test: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", default=["ml-100k"])
+    parser.add_argument("--networks", default=",".join(MODELS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--no-test", action="store_true")
+    parser.add_argument("--keep", type=Path, default=None)
     arguments = parser.parse_args()
+    if unknown := set(arguments.networks.split(",")) - set(MODELS):
+        parser.error(f"--networks: {', '.join(sorted(unknown))} is not one of {', '.join(MODELS)}")
     for data in arguments.data:
-        ablate(data, arguments.seeds, arguments.epochs, not arguments.no_test)
+        ablate(data, arguments)
 
 
 if __name__ == "__main__":

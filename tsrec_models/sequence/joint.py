@@ -12,10 +12,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tsrec_models.sequence.intervals import CLOCK_WIDTH, unpack_clock
 from tsrec_models.sequence.joint_demand import RANK
-from tsrec_models.sequence.joint_network import JointNetwork
+from tsrec_models.sequence.joint_network import SHARES, JointNetwork
 from tsrec_models.sequence.layer_kernels import norm_rows
 from tsrec_models.sequence.lstm import lstm_gates
 from tsrec_models.sequence.recurrent import to_array
+from tsrec_models.sequence.training_holdout import Holdout, encoded_blocks, ndcg, target_ranks
 from tsrec_models.sequence.transformer import Transformer
 
 __all__ = ["Joint"]
@@ -47,6 +48,7 @@ class Joint(Transformer):
         self._demand_in = to_array(self.network.demand_in.weight.T)
         self._project_out = to_array(self.network.project_out.weight.T)
         self._out_bias = to_array(self.network.project_out.bias)
+        self._share = np.float32(self.network.share.item())
         self._stage_bias = to_array(self.network.project.bias + self.network.demand_in.bias)
         self._loadings = to_array(self.network.loadings)
         self._no_time = np.zeros((1, len(self._gate_bias)), np.float32)
@@ -73,9 +75,29 @@ class Joint(Transformer):
     def stage_output(
         self, table: NDArray[np.float32], rows: NDArray[np.int64], output: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        output += table[rows, self._lstm_columns][:, : self.settings.hidden] @ self._project_out
-        output += self._out_bias
+        output += self._share * (self._lstm_says(table[rows, self._lstm_columns]) - output)
         return output
+
+    def _lstm_says(self, lstm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The LSTM's own representation [batch, width] of its states [batch, 2 hidden]."""
+        says: NDArray[np.float32] = lstm[:, : self.settings.hidden] @ self._project_out + self._out_bias
+        return says
+
+    def tune(self, holdout: Holdout) -> None:
+        """Choose the LSTM's share in the representation by ndcg@10; of equal ones, the smallest."""
+        self._set_share(0.0)
+        gains = np.zeros(len(SHARES))
+        for state, targets, seen in encoded_blocks(self, holdout):
+            mixed = state[:, -self.settings.width :].copy()
+            alone = self._lstm_says(state[:, self._lstm_columns])
+            for index, share in enumerate(SHARES):
+                state[:, -self.settings.width :] = mixed + np.float32(share) * (alone - mixed)
+                gains[index] += ndcg(target_ranks(self.scores(state), targets, seen)).sum()
+        self._set_share(SHARES[int(np.argmax(gains))])
+
+    def _set_share(self, share: float) -> None:
+        self.network.share.fill_(share)
+        self._share = np.float32(share)
 
     def _encode_events(
         self,

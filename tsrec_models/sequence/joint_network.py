@@ -10,16 +10,21 @@ from tsrec_models.sequence.joint_demand import BINS, HORIZON, RANK, forecast_dem
 from tsrec_models.sequence.training_settings import Settings
 from tsrec_models.sequence.transformer_network import TransformerNetwork
 
-__all__ = ["JointNetwork"]
+__all__ = ["SHARES", "JointNetwork"]
+
+#: Shares of the LSTM in the representation that validation chooses from; without validation, the second.
+SHARES = (0.0, 0.15, 0.3, 0.5)
 
 
 class JointNetwork(TransformerNetwork):
     """Stages: LSTM over the events; at each event the demand of the moment and of its item; attention over the last
     `window` of these; one representation, whose product with items' vectors and demand loadings scores them.
 
-    Every stage is added to a residual stream by weights that start at zero: before training the chain is attention
-    alone, and a stage comes in as far as it lowers the loss (ReZero: Bachlechner et al., 2021). The LSTM is added
-    before attention, which mixes its states, and after it, where it scores items by itself.
+    LSTM states and demand enter attention by weights that start at zero, as far as they lower the loss (ReZero:
+    Bachlechner et al., 2021). The representation is a mean of what attention says and what the LSTM says by itself.
+    Each of the two learns by a loss of its own (deep supervision: Lee et al., 2015), both through the same item
+    vectors: a loss of the mean alone lets one lean on the other, and the mean of two that err together gains little.
+    How the mean is weighed is no parameter but chosen on validation questions, by `Joint.tune`.
 
     A further stage that speaks of items in the words of a text adds its vectors in `stage_inputs`, one an event.
     """
@@ -27,6 +32,7 @@ class JointNetwork(TransformerNetwork):
     factors: Tensor
     loadings: Tensor
     bins: Tensor
+    share: Tensor
 
     def __init__(self, n_items: int, settings: Settings, with_times: bool) -> None:
         super().__init__(n_items, settings, with_times)
@@ -36,9 +42,10 @@ class JointNetwork(TransformerNetwork):
         self.demand_in = nn.Linear(RANK + 1, width)
         self.project_out = nn.Linear(settings.hidden, width)
         self.demand_weight = nn.Linear(width, RANK)
-        for stage in (self.project, self.demand_in, self.project_out, self.demand_weight):
+        for stage in (self.project, self.demand_in, self.demand_weight):
             nn.init.zeros_(stage.weight)
             nn.init.zeros_(stage.bias)
+        self.register_buffer("share", torch.tensor(SHARES[1]))
         self.register_buffer("factors", torch.zeros(BINS + HORIZON, RANK))
         self.register_buffer("loadings", torch.zeros(n_items + 1, RANK))
         self.register_buffer("bins", torch.tensor([0.0, 1.0], dtype=torch.float64))  # start, length in seconds
@@ -68,13 +75,23 @@ class JointNetwork(TransformerNetwork):
         result: Tensor = x + stages
         return result
 
-    def stage_output(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """The representation [..., width]: what attention says, and what the LSTM says by itself."""
-        result: Tensor = x + self.project_out(self.output_drop(hidden))
+    def stage_output(self, mixed: Tensor, hidden: Tensor) -> Tensor:
+        """The representation [..., width] of what attention says and the LSTM's states [..., hidden]."""
+        result: Tensor = torch.lerp(mixed, self.project_out(hidden), self.share)
         return result
 
     def forward(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> Tensor:
         """Outputs [batch, length, width + RANK]: the representation, and the demand factors of each event's moment."""
+        mixed, hidden, demand = self.stages(items, buckets, times)
+        return torch.cat([self.stage_output(mixed, hidden), demand], dim=-1)
+
+    def learning_outputs(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> list[Tensor]:
+        mixed, hidden, demand = self.stages(items, buckets, times)
+        alone = self.project_out(self.output_drop(hidden))
+        return [torch.cat([stage, demand], dim=-1) for stage in (mixed, alone)]
+
+    def stages(self, items: Tensor, buckets: Tensor, times: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """What attention says [batch, length, width], the LSTM's states, the demand factors of each event's moment."""
         x = self.item(items)
         if self.interval is not None:
             x = x + self.interval(buckets)
@@ -84,7 +101,7 @@ class JointNetwork(TransformerNetwork):
         if times is not None and self.with_times:
             demand = self.demand_at(times)
         mixed, _ = self.attend(self.stage_inputs(x, hidden, items, demand), times)
-        return torch.cat([self.stage_output(mixed, hidden), demand], dim=-1)
+        return mixed, hidden, demand
 
     def query(self, outputs: Tensor, buckets: Tensor | None) -> Tensor:
         representation, demand = outputs[..., :-RANK], outputs[..., -RANK:]

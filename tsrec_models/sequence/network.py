@@ -48,6 +48,13 @@ class SequenceNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def learning_outputs(self, items: Tensor, buckets: Tensor, times: Tensor | None = None) -> list[Tensor]:
+        """Outputs [batch, length, width] that each learn by a loss of their own; the outputs, unless there are stages.
+
+        Arguments as of `forward`.
+        """
+        return [self(items, buckets, times)]
+
     def learn_from(self, log: Log) -> None:
         """Take from a log what is not learned by gradients; nothing unless a subclass needs it."""
 

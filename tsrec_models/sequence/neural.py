@@ -14,6 +14,7 @@ from tsrec_models.devices import Device, resolve_device
 from tsrec_models.sequence.intervals import CLOCK_WIDTH, NO_INTERVAL, interval_buckets, pack_clock, unpack_clock
 from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.topk import SCORE_BLOCK_BYTES, exclude_scores, pack_ragged, select_topk
+from tsrec_models.sequence.training_holdout import Holdout
 from tsrec_models.sequence.training_settings import Settings
 
 __all__ = ["STEP_BLOCK", "NeuralRecommender"]
@@ -71,6 +72,9 @@ class NeuralRecommender:
             bias = self.network.item_bias
             column = np.zeros(self.n_items, np.float32) if bias is None else bias.detach().float().cpu().numpy()
         self._vectors = np.ascontiguousarray(np.vstack([vectors.T, column[None]]))  # [width + 1, n_items]
+
+    def tune(self, holdout: Holdout) -> None:
+        """Choose, by held-out questions, what no gradient learns; nothing unless a subclass needs it."""
 
     # The interface of the family
 

@@ -162,9 +162,11 @@ class Trainer:
             scale = progress.lr_scale
             loss = self._epoch(self.log, progress.epoch, scale, deadline)
             progress.epoch += 1
-            figures = {"loss": loss} | (
-                validate(self.model(self._judged(), self.device), holdout) if holdout is not None else {}
-            )
+            figures = {"loss": loss}
+            if holdout is not None:
+                judged = self.model(self._judged(), self.device)
+                judged.tune(holdout)
+                figures |= validate(judged, holdout)
             self._judge(figures, holdout is not None)
             progress.seconds += time.monotonic() - started
             progress.history.append(figures | {"seconds": progress.seconds, "lr_scale": scale})
@@ -247,7 +249,8 @@ class Trainer:
                 loss = self._loss(batch, outputs, valid, rng)
                 if network.wait_head is not None and batch.log_waits is not None:
                     waits = self.device.put(batch.log_waits)[valid]
-                    loss = loss + settings.wait_loss * squared_error(network.log_wait(outputs), waits)
+                    errors = [squared_error(network.log_wait(part), waits) for part in outputs]
+                    loss = loss + settings.wait_loss * torch.stack(errors).mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
@@ -263,21 +266,22 @@ class Trainer:
         self.network.eval()
         return total / max(1, count)
 
-    def _outputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The network's outputs where there is a target [positions, width], and where that is [batch, length]."""
+    def _outputs(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """The outputs that learn, where there is a target [positions, width], and where that is [batch, length]."""
         put = self.device.put
         times = None if batch.times is None else put(batch.times)
-        outputs, valid = self.network(put(batch.items), put(batch.buckets), times), put(batch.valid)
-        return outputs[valid], valid
+        valid = put(batch.valid)
+        outputs = self.network.learning_outputs(put(batch.items), put(batch.buckets), times)
+        return [part[valid] for part in outputs], valid
 
-    def _loss(self, batch: Batch, outputs: Tensor, valid: Tensor, rng: np.random.Generator) -> Tensor:
-        """Softmax loss of the next items."""
+    def _loss(self, batch: Batch, outputs: list[Tensor], valid: Tensor, rng: np.random.Generator) -> Tensor:
+        """Softmax loss of the next items, the mean over the outputs."""
         network, put = self.network, self.device.put
         # Half of the batches are asked without a time, as a request without one will be.
         timed = self.with_times and rng.random() < 0.5
         query_buckets = put(batch.query_buckets)[valid] if timed else None
-        queries = network.query(outputs, query_buckets)
-        targets = put(batch.targets)[valid]
+        queries = torch.cat([network.query(part, query_buckets) for part in outputs])
+        targets = put(batch.targets)[valid].repeat(len(outputs))
         if self.sampler is None:
             return full_softmax(
                 queries, network.output_vectors(), network.item_bias, targets, self.device.product_dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tsrec_models.base import ModelError
 from tsrec_models.preparation.log import Log
 
-__all__ = ["LONGEST_HISTORY", "Holdout", "leave_last_out", "target_ranks", "validate"]
+__all__ = ["LONGEST_HISTORY", "Holdout", "encoded_blocks", "leave_last_out", "ndcg", "target_ranks", "validate"]
 
 #: Latest events of a history that a question is asked after. Networks learn from windows of 200; without a limit a
 #: robot's hundred thousand events would be gone through once for each event it is asked for.
@@ -101,22 +102,34 @@ def target_ranks(
     return ranks
 
 
-def validate(model: _Scorer, holdout: Holdout) -> dict[str, float]:
-    """Full-ranking metrics of a holdout: ndcg@10, hr@10, mrr@20, recall@20."""
-    if not len(holdout):
-        raise ModelError("validation needs users with at least three events; give a holdout or a longer log")
-    ranks = []
+def encoded_blocks(
+    model: _Scorer, holdout: Holdout
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], list[NDArray[np.int64]] | None]]:
+    """States [block, state_width], targets [block] and items that leave the ranking, of a holdout's users."""
     for first in range(0, len(holdout), _BLOCK):
         rows = slice(first, first + _BLOCK)
         histories = holdout.histories[rows]
         times = None if holdout.times is None else [part[-LONGEST_HISTORY:] for part in holdout.times[rows]]
         state = model.encode([part[-LONGEST_HISTORY:] for part in histories], times)
-        ranks.append(
-            target_ranks(model.scores(state), holdout.targets[rows], histories if holdout.exclude_seen else None)
-        )
-    rank = np.concatenate(ranks).astype(np.float64)
+        yield state, holdout.targets[rows], histories if holdout.exclude_seen else None
+
+
+def ndcg(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Normalised discounted cumulative gain at 10 of one relevant item each at `ranks` (0 is best), any shape."""
+    gains: NDArray[np.float64] = np.where(ranks < 10, 1.0 / np.log2(ranks + 2.0), 0.0)
+    return gains
+
+
+def validate(model: _Scorer, holdout: Holdout) -> dict[str, float]:
+    """Full-ranking metrics of a holdout: ndcg@10, hr@10, mrr@20, recall@20."""
+    if not len(holdout):
+        raise ModelError("validation needs users with at least three events; give a holdout or a longer log")
+    ranks = [
+        target_ranks(model.scores(state), targets, seen) for state, targets, seen in encoded_blocks(model, holdout)
+    ]
+    rank = np.concatenate(ranks)
     return {
-        "ndcg@10": float(np.where(rank < 10, 1.0 / np.log2(rank + 2.0), 0.0).mean()),
+        "ndcg@10": float(ndcg(rank).mean()),
         "hr@10": float((rank < 10).mean()),
         "mrr@20": float(np.where(rank < 20, 1.0 / (rank + 1.0), 0.0).mean()),
         "recall@20": float((rank < 20).mean()),

@@ -18,12 +18,14 @@ from tsrec_models.sequence.gru import GRU
 from tsrec_models.sequence.intervals import NO_INTERVAL, interval_buckets, pack_clock, unpack_clock
 from tsrec_models.sequence.joint import Joint
 from tsrec_models.sequence.joint_demand import BINS, HORIZON, forecast_demand, forecast_series
+from tsrec_models.sequence.joint_network import SHARES, JointNetwork
 from tsrec_models.sequence.layer_kernels import gelu_rows, norm_rows
 from tsrec_models.sequence.lru import LRU
 from tsrec_models.sequence.lru_scan import linear_scan, scan_by_doubling
 from tsrec_models.sequence.lstm import LSTM
 from tsrec_models.sequence.neural import NeuralRecommender
 from tsrec_models.sequence.topk import exclude_scores, pack_ragged, select_topk
+from tsrec_models.sequence.training_holdout import Holdout, validate
 from tsrec_models.sequence.training_settings import Settings
 from tsrec_models.sequence.transformer import Transformer
 
@@ -204,9 +206,10 @@ def test_factors_of_demand_rebuild_the_forecasts_of_few_items() -> None:
     assert np.abs(centred).max() > 0.05
 
 
-def test_before_training_the_joint_chain_is_attention_alone() -> None:
+def test_before_training_the_joint_chain_without_its_lstm_is_attention_alone() -> None:
     torch.manual_seed(1)
-    chain = Joint.network_class(ITEMS, SMALL, True).eval()
+    chain = JointNetwork(ITEMS, SMALL, True).eval()
+    chain.share.zero_()
     attention = Transformer.network_class(ITEMS, SMALL, True).eval()
     attention.load_state_dict(chain.state_dict(), strict=False)
     rng = np.random.default_rng(2)
@@ -218,3 +221,33 @@ def test_before_training_the_joint_chain_is_attention_alone() -> None:
         expected = attention(items, buckets, torch.from_numpy(times))
         scores = chain.query(outputs, None) @ chain.output_vectors().T
         torch.testing.assert_close(scores, attention.query(expected, None) @ attention.output_vectors().T)
+
+
+def test_the_share_of_the_lstm_is_the_best_of_all_on_validation() -> None:
+    model = build(Joint, True)
+    assert isinstance(model, Joint)
+    rng = np.random.default_rng(4)
+    histories = [rng.integers(0, ITEMS, int(n)) for n in rng.integers(1, 12, 60)]
+    times = [1.7e9 + np.cumsum(rng.exponential(3e4, len(history))) for history in histories]
+    found = {}
+    for share in SHARES:  # each by itself, through the whole of encoding
+        network = build(Joint, True).network
+        assert isinstance(network, JointNetwork)
+        network.share.fill_(share)
+        holdout = Holdout(histories, times, np.arange(60) % ITEMS, exclude_seen=False)
+        found[share] = validate(Joint(network), holdout)["ndcg@10"]
+    assert len(set(found.values())) > 1
+    model.tune(holdout)
+    assert float(model.network.share) == pytest.approx(max(found, key=lambda share: found[share]))
+    assert validate(model, holdout)["ndcg@10"] == pytest.approx(max(found.values()))
+
+
+def test_both_stages_of_the_chain_learn_by_losses_of_their_own() -> None:
+    torch.manual_seed(3)
+    network = JointNetwork(ITEMS, SMALL, True).eval()
+    items = torch.from_numpy(np.random.default_rng(6).integers(0, ITEMS, (4, 6)))
+    buckets = torch.zeros_like(items)
+    mixed, alone = network.learning_outputs(items, buckets, torch.zeros(items.shape, dtype=torch.float64))
+    network.share.fill_(0.3)
+    whole = network(items, buckets, torch.zeros(items.shape, dtype=torch.float64))
+    torch.testing.assert_close(whole, 0.7 * mixed + 0.3 * alone)
