@@ -133,6 +133,9 @@ class MarketRiskSettings(BaseModel):
     bar_s: Positive = Field(60.0, description="Width of a bar; a forecast is for the next one.")
     bar_lateness_s: Seconds = Field(1.0, description="A bar waits this long for trades out of order.")
     order: tuple[int, int, int] = Field((1, 0, 1), description="ARIMA order of log returns.")
+    regressors: tuple[Literal["imbalance", "volume"], ...] = Field(
+        (), description="What of the bar before helps to forecast the next: ARIMAX. Order imbalance, change of volume."
+    )
     level: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.9, description="Coverage of the intervals.")
     warmup_bars: Annotated[int, Field(ge=20)] = Field(30, description="Bars before anything is forecast of a symbol.")
     refit_bars: Annotated[int, Field(ge=20)] = Field(500, description="Parameters are estimated anew so often.")

@@ -56,6 +56,7 @@ def bar_models(settings: MarketRiskSettings) -> BarModels:
             settings.refit_bars,
             settings.window_bars,
             delay=settings.refit_delay_bars,
+            regressors=settings.regressors,
         )
     )
 
@@ -258,7 +259,7 @@ class MarketRisk:
             lower=close * np.exp(mean - half),
             upper=close * np.exp(mean + half),
             level=self.bar_models.settings.level,
-            model=f"arima{self.bar_models.order}",
+            model=f"arima{'x' if self.bar_models.settings.regressors else ''}{self.bar_models.order}",
             step_s=bars.width_s,
             var_95=outcome.var[ready, 0],
             var_99=outcome.var[ready, 2],

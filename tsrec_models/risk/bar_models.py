@@ -22,6 +22,7 @@ from tsrec_models.risk.backtests import BASEL_DAYS
 from tsrec_models.risk.backtests_running import RunningBacktest, Verdict
 from tsrec_models.risk.bar_outcome import BarOutcome, occurrences, running_counts
 from tsrec_models.risk.bar_refits import Job, Refitted, refit
+from tsrec_models.risk.bar_regressors import BarRegressors, Known
 from tsrec_models.risk.bar_stepping import Stepping
 from tsrec_models.risk.bars import Bars
 from tsrec_models.risk.fhs import FilteredHistoricalSimulation, RiskForecast
@@ -52,7 +53,7 @@ _NEWS_SIGMAS = 8.0
 class BarModelSettings:
     """warmup: returns before parameters are estimated; delay: bars between asking for an estimate and using it;
     window: residuals of the tail risk; max_gap: after more bars without a trade the price has moved on unseen, and the
-    return over the gap is no step of the model."""
+    return over the gap is no step of the model. regressors: of `bar_regressors`; with them it is ARIMAX."""
 
     order: tuple[int, int, int] = (1, 0, 1)
     level: float = 0.9
@@ -61,6 +62,7 @@ class BarModelSettings:
     window: int = 500
     max_gap: int = 10
     delay: int = 10
+    regressors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.warmup < 20 or self.refit_every < self.warmup or self.window < 100 or self.max_gap < 1:
@@ -86,13 +88,15 @@ class BarModels:
     def __init__(self, settings: BarModelSettings | None = None) -> None:
         self.settings = s = settings or BarModelSettings()
         self.order = Order(*s.order)
-        self.layout = Layout(self.order.n_states, self.order.n_lags)
+        self.layout = Layout(self.order.n_states, self.order.n_lags, len(s.regressors))
         self.band = InnovationBand(s.level, offset=_HEADER)
         self._parameters = slice(_HEADER + self.band.width, _HEADER + self.band.width + self.layout.parameter_width)
         self._states = slice(self._parameters.stop, self._parameters.stop + self.layout.state_width)
         self.risk = FilteredHistoricalSimulation(s.window, LEVELS, ES_LEVEL, offset=self._states.stop)
         self.backtest = RunningBacktest(LEVELS, ES_LEVEL, offset=self._states.stop + self.risk.width)
-        self.width = self._states.stop + self.risk.width + self.backtest.width
+        tested = self._states.stop + self.risk.width + self.backtest.width
+        self.regressors = BarRegressors(s.regressors, s.window, offset=tested)
+        self.width = tested + self.regressors.width
         self._scratch: ArimaBank | None = None
 
     def step(self, state: NDArray[np.float64], bars: Bars) -> BarOutcome:
@@ -116,7 +120,8 @@ class BarModels:
         _, before = occurrences(rows)
         previous = np.where(before >= 0, numbers[before], state[rows, _LAST])
         returns[numbers - previous > self.settings.max_gap] = np.nan
-        return Stepping(self, state, at, rows, returns, numbers)
+        known = self.regressors.of(state, rows, Bars(rows, bars.fields[at], bars.width_s))
+        return Stepping(self, state, at, rows, returns, numbers, known)
 
     def verdict(self, state: NDArray[np.float64], row: int) -> Verdict:
         """All backtests of one symbol."""
@@ -128,6 +133,7 @@ class BarModels:
             state[new, _READY], state[new, _LAST], state[new, _VOLATILITY] = 1.0, -np.inf, np.nan
             self.risk.clear(state, new)
             self.backtest.clear(state, new)
+            self.regressors.clear(state, new)
 
     def _is_scheduled(self, counts: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether new parameters are asked for after so many returns."""
@@ -165,6 +171,7 @@ class BarModels:
         rows: NDArray[np.int64],
         returns: NDArray[np.float64],
         numbers: NDArray[np.float64],
+        known: Known,
     ) -> tuple[BarOutcome, NDArray[np.int64], NDArray[np.int64], int]:
         """Take a stretch; rows that ask for new parameters, rows whose parameters are due now, and how many of those
         that ask have drifted."""
@@ -174,11 +181,12 @@ class BarModels:
         risk, evidence, news = self._tail_risk(state, rows, returns, numbers)
         np.maximum.at(state[:, _LAST], rows, numbers)
         np.add.at(state[:, _COUNT], rows, seen.astype(np.float64))
+        self.regressors.remember(state, rows, counts, seen, known)
         z, sigma, held, mean, half_width = (np.full(n, np.nan) for _ in range(5))
         fitted = np.flatnonzero(state[rows, _FITTED] > 0)
         if len(fitted):
             z[fitted], sigma[fitted], held[fitted], mean[fitted], half_width[fitted] = self._arima(
-                state, rows[fitted], returns[fitted]
+                state, rows[fitted], returns[fitted], known.before[fitted]
             )
         asking, drifted = self._ask(state, rows, counts, seen, z, risk.residual)
         unique = np.unique(rows)
@@ -218,8 +226,9 @@ class BarModels:
         later = int(state[row, _COUNT] - state[row, _ASKED])
         # Of a full window the oldest fall out while the estimate runs: they are left out from the start.
         kept = min(int(state[row, _ASKED]), self.settings.window - self.settings.delay)
-        asked = returns[: len(returns) - later]
-        return Job(row, asked[max(len(asked) - kept, 0) :].copy(), self.settings.order)
+        part = slice(max(len(returns) - later - kept, 0), len(returns) - later)
+        known = self.regressors.past(state, row, int(state[row, _COUNT]))
+        return Job(row, returns[part].copy(), self.settings.order, known[part].copy())
 
     def swap(self, state: NDArray[np.float64], row: int, found: Refitted) -> None:
         """Put new parameters in force between two bars: the window is filtered with them, so that nothing is left of
@@ -233,9 +242,10 @@ class BarModels:
         if found.arima is None:
             return
         bank = ArimaBank(1, found.arima, self.layout)
-        innovations = bank.filter(self.risk.returns(state, row)[:, None]).value[:, 0]
+        known = self.regressors.past(state, row, int(state[row, _COUNT]))
+        innovations = bank.filter(self.risk.returns(state, row)[:, None], x=known[:, None, :]).value[:, 0]
         if not state[row, _FITTED]:
-            self.band.start(state, row, innovations, float(self.order.n_coefficients))
+            self.band.start(state, row, innovations, float(self.order.n_coefficients + self.layout.k))
         state[row, self._parameters] = found.arima
         state[row, self._states] = bank.to_rows()[0]
         state[row, _FITTED] = state[row, _COUNT]
@@ -252,7 +262,7 @@ class BarModels:
             last, at = last[fitted], at[fitted]
             bank = ArimaBank(len(at), state[at, self._parameters], self.layout)
             bank.from_rows(np.arange(len(at)), state[at, self._states])
-            forecast = bank.forecast(1)
+            forecast = bank.forecast(1, x=self.regressors.latest(state, at))
             outcome.mean[last] = forecast.mean[:, 0]
             outcome.half_width[last] = self.band.half_width(state, at)
         return changed
@@ -289,18 +299,22 @@ class BarModels:
         return RiskForecast(*joined), evidence, taken
 
     def _arima(
-        self, state: NDArray[np.float64], rows: NDArray[np.int64], returns: NDArray[np.float64]
+        self,
+        state: NDArray[np.float64],
+        rows: NDArray[np.int64],
+        returns: NDArray[np.float64],
+        known: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], ...]:
         """Step the filters of fitted symbols: z, sigma, held of each return; mean, half width of the next."""
         unique, series = np.unique(rows, return_inverse=True)
         everyone = np.arange(len(unique))
         bank = self._bank(state[unique, self._parameters])
         bank.set_parameters(everyone, state[unique, self._parameters], state[unique, self._states])
-        innovations = bank.step(returns, series)
+        innovations = bank.step(returns, series, known)
         state[unique, self._states] = bank.to_rows(everyone)
         band = self.band.update(state, rows, innovations.value, innovations.variance)
         # What was forecast for a return is that return less its innovation; for the last one of each symbol, ask.
-        mean = bank.forecast(1, everyone).mean[series, 0]
+        mean = bank.forecast(1, everyone, self.regressors.latest(state, unique)).mean[series, 0]
         _, before = occurrences(rows)
         later = np.flatnonzero(before >= 0)
         mean[before[later]] = returns[later] - innovations.value[later]

@@ -30,17 +30,21 @@ _MIN_NEWS = 0.005
 
 @dataclass(frozen=True)
 class Job:
-    """Returns [n] of one symbol, oldest first, and the ARIMA order to estimate."""
+    """Returns [n] of one symbol, oldest first, the ARIMA order to estimate, and what was known before each return
+    [n, k]."""
 
     row: int
     returns: NDArray[np.float64]
     order: tuple[int, int, int]
+    known: NDArray[np.float64] | None = None
 
     @property
     def digest(self) -> bytes:
         """Names the job by what it is made of: equal jobs have equal results."""
         content = hashlib.blake2b(np.ascontiguousarray(self.returns).tobytes(), digest_size=16)
         content.update(repr(self.order).encode())
+        if self.known is not None:
+            content.update(np.ascontiguousarray(self.known).tobytes())
         return content.digest()
 
     @property
@@ -67,8 +71,7 @@ def refit(job: Job) -> Refitted:
     """Estimate both from the same returns."""
     if len(job.returns) == 0 or not np.ptp(job.returns) > 0.0:
         return Refitted(None, None, "the price stood still")
-    order = Order(*job.order)
-    arima = estimate([job.returns], order).pack(Layout(order.n_states, order.n_lags))[0]
+    arima = _arima(job)
     if len(job.returns) < GJR_FROM:
         return Refitted(arima, None)
     try:
@@ -79,3 +82,17 @@ def refit(job: Job) -> Refitted:
     if garch.alpha + 0.5 * garch.gamma < _MIN_NEWS:
         return Refitted(arima, None, f"the volatility of {garch} would not follow the market")
     return Refitted(arima, garch)
+
+
+def _arima(job: Job) -> NDArray[np.float64]:
+    """Parameters of the filter, [parameter_width]. What has not moved (trades without sides) has no coefficient: 0."""
+    order = Order(*job.order)
+    known = np.zeros((len(job.returns), 0)) if job.known is None else job.known
+    moved = np.flatnonzero(np.ptp(known, axis=0) > 0.0)
+    fits = estimate([job.returns], order, x=[known[:, moved]] if len(moved) else None)
+    packed = fits.pack(Layout(order.n_states, order.n_lags, len(moved)))[0]
+    whole = np.zeros(Layout(order.n_states, order.n_lags, known.shape[1]).parameter_width)
+    first = len(packed) - len(moved)  # the coefficients of regressors come last
+    whole[:first] = packed[:first]
+    whole[first + moved] = packed[first:]
+    return whole

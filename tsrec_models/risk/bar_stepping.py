@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tsrec_models.risk.bar_outcome import BarOutcome
 from tsrec_models.risk.bar_refits import Job, Refitted
+from tsrec_models.risk.bar_regressors import Known
 from tsrec_models.risk.volatility import GarchParameters
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Stepping:
         rows: NDArray[np.int64],
         returns: NDArray[np.float64],
         numbers: NDArray[np.float64],
+        known: Known,
     ) -> None:
         self.asked: list[Job] = []
         self.due: list[Job] = []
@@ -41,7 +43,7 @@ class Stepping:
         self.swapped: list[tuple[int, GarchParameters]] = []
         self.drifted = 0  #: how many times a row asked since it had drifted
         self._models, self._state = models, state
-        self._at, self._rows, self._returns, self._numbers = at, rows, returns, numbers
+        self._at, self._rows, self._returns, self._numbers, self._known = at, rows, returns, numbers, known
         self._done = 0
         self._outcomes: list[BarOutcome] = []
 
@@ -56,7 +58,7 @@ class Stepping:
         end = begin + models.stretch(state, self._rows[begin:], self._returns[begin:])
         part = slice(begin, end)
         outcome, asking, due, drifted = models.segment(
-            state, self._at[part], self._rows[part], self._returns[part], self._numbers[part]
+            state, self._at[part], self._rows[part], self._returns[part], self._numbers[part], self._known.part(part)
         )
         self._done = end
         self.drifted += drifted

@@ -155,3 +155,27 @@ async def test_a_quiet_symbol_is_closed_by_the_time_of_the_others() -> None:
     desk = await run(trades, 64)
     last = max(f.ts for f in desk.sent["forecasts"] if f.subject == "SYM-0")
     assert last == START + 100.0
+
+
+async def test_with_regressors_forecasts_of_the_stream_follow_the_order_imbalance() -> None:
+    rng = np.random.default_rng(9)
+    trades, price, imbalance = [], 100.0, 0.0
+    for second in range(160):
+        price *= float(np.exp(4e-4 * imbalance + 5e-5 * rng.standard_normal()))
+        bought = rng.uniform(0, 10)
+        imbalance = (bought - (10 - bought)) / 10
+        start = 1_700_000_000.0 + second
+        trades += [
+            Trade("SYM-1", price, bought, start + 0.2, side="buy"),
+            Trade("SYM-1", price, 10 - bought, start + 0.6, side="sell"),
+        ]
+    means = {}
+    for name, regressors in (("arima(1,0,1)", []), ("arimax(1,0,1)", ["imbalance"])):
+        desk = Desk(market={"bar_s": 1.0, "regressors": regressors})
+        for k in range(0, len(trades), 50):
+            await desk.send("trades", trades[k : k + 50])
+        forecasts = desk.sent["forecasts"]
+        assert {forecast.model for forecast in forecasts} == {name}
+        means[name] = [abs(np.log(b.value / a.mean)) for a, b in itertools.pairwise(forecasts)]
+        desk.close()
+    assert np.mean(means["arimax(1,0,1)"]) < 0.5 * np.mean(means["arima(1,0,1)"])
