@@ -20,6 +20,8 @@ from topics import wire
 from topics.decisions import CreditScore, FraudScore, decision_id
 from topics.events import CardTransaction, CreditApplication
 from topics.spans import Spans
+from tsrec_models.risk.fraud_features import FraudFeatures
+from tsrec_models.risk.fraud_model import FraudModel
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -72,6 +74,19 @@ def keyed(records: list[Any]) -> list[Record]:
     return [Record(p, k, v) for p, k, v in zip(places, keys.tolist(), wire.encode(records), strict=True)]
 
 
+def in_order(scores: list[FraudScore]) -> list[FraudScore]:
+    return sorted(scores, key=lambda score: score.ts)
+
+
+def offline(model: Path, paid: list[CardTransaction]) -> Any:
+    """Probabilities of payments in order of time, by the features computed in one place."""
+    card, shop = (
+        np.array([int(getattr(one, field).split("-")[1]) for one in paid]) for field in ("account_id", "merchant_id")
+    )
+    ts, amount = np.array([one.ts for one in paid]), np.array([one.amount for one in paid])
+    return FraudModel.load(model).predict(FraudFeatures().update(card, shop, ts, amount))
+
+
 async def answers(bootstrap: str, topic: str, type_: Any, wanted: int) -> list[Any]:
     """What is in a topic, once there are `wanted`."""
     for _ in range(200):
@@ -101,6 +116,8 @@ async def test_from_a_file_to_scores_on_the_topic(tansu: Tansu, tmp_path: Path, 
         CreditApplication("short", 1.7e9, {"months": 6, "income": 6000.0, "job": "cook"}),
         CreditApplication("unknown", 1.7e9, {"months": 24, "income": None, "job": "never seen"}),
     ]
+    # A backlog in four partitions, which are read at different speeds.
+    await produce(tansu.bootstrap, f"{name}-card-transactions", keyed(paid))
     worker = WorkerProcess(tmp_path, "worker", "-m", "stream_app.cli", "worker", **env)
     try:
         worker.start()
@@ -113,9 +130,9 @@ async def test_from_a_file_to_scores_on_the_topic(tansu: Tansu, tmp_path: Path, 
         assert any(reason.startswith("months 59") and reason.endswith("points") for reason in scores["long"].reasons)
         assert scores["unknown"].reasons
         assert scores["long"].decision_id == decision_id(scores["long"].source)
-        await produce(tansu.bootstrap, f"{name}-card-transactions", keyed(paid))
         judged = await answers(tansu.bootstrap, f"{name}-fraud-scores", FraudScore, len(paid))
         assert len(judged) == len(paid)
+        np.testing.assert_allclose([score.probability for score in in_order(judged)], offline(fraud, paid), rtol=1e-9)
         late = [score for score in judged if score.ts >= START + 29 * 86_400.0]
         by_kind = {k: np.mean([s.probability for s in late if s.transaction_id == k]) for k in ("fraud", "good")}
         assert by_kind["fraud"] > 0.5
