@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stream_app.kernels import releasing
+
 __all__ = ["NEURAL", "RULES", "TRENDING", "Blended", "blend"]
 
 #: Which source brought most of an item's score.
@@ -59,7 +61,7 @@ def blend(
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@releasing(lambda *args: len(args[13]))  # type: ignore[untyped-decorator]
 def _blend(  # type: ignore[no-untyped-def]
     neural_ids, neural_scores, rule_ids, rule_scores, trend_ids, trend_scores, weight, seen, masks, group, category,
     cap, minimum, items, scores, sources,

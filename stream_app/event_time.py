@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from faust.types import TP
-from numba import njit
 from numpy.typing import NDArray
 
 from stream_app.batch import BatchTopic
+from stream_app.kernels import releasing
 from stream_app.transport.records import RecordBatch
 from topics.columns import Columns
 from topics.errors import Reason, RecordError
@@ -15,7 +15,7 @@ from topics.errors import Reason, RecordError
 __all__ = ["EventTime"]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[0]))
 def _late(ts, ok, stamped_s, newest, lateness_s, max_ahead_s, verdict):  # type: ignore[no-untyped-def]
     """Judge events in their order: verdict 0 good, 1 late, 2 from the future; returns the newest good event time.
 

@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stream_app.blending import Blended
+from stream_app.kernels import releasing
 from stream_app.state.memory import reserve
 from stream_app.state.shard import Shard
 from topics.spans import Spans
@@ -224,7 +225,7 @@ def _read_only(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return view
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@releasing(lambda *args: len(args[0]))  # type: ignore[untyped-decorator]
 def _keep(  # type: ignore[no-untyped-def]
     rows, offsets, ts, produced_ts, topic, names, cold, items, scores, sources, causes, user_data, user_start, user_end,
     value_data, value_start, to_offset, to_ts, to_produced, to_topic, to_model, to_rung, to_size, to_user, to_id,

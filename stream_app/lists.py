@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from stream_app.batch import Batch
 from stream_app.blending import RULES, Blended
 from stream_app.items import ItemIndex
+from stream_app.kernels import releasing
 from topics.decisions import Recommendation, RecommendedItem, decision_ids
 from topics.encode import encode_columns, encode_lists
 from topics.spans import Spans
@@ -158,7 +158,7 @@ def _joined(left: Spans, right: Spans, where: NDArray[np.bool_]) -> Spans:
     return Spans(data, start, end)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@releasing(lambda *args: len(args[1]))  # type: ignore[untyped-decorator]
 def _copy(out, at, data, start, end):  # type: ignore[no-untyped-def]
     for i in range(len(start)):
         for j in range(end[i] - start[i]):

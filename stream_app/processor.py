@@ -21,7 +21,7 @@ from stream_app.event_time import EventTime
 from stream_app.lanes import Handler, Lanes
 from stream_app.metrics import Metrics
 from stream_app.preflight import preflight
-from stream_app.rehearsal import NOWHERE, rehearsal_batch
+from stream_app.rehearsal import NOWHERE, REHEARSED, rehearsal_batch
 from stream_app.security import Cluster
 from stream_app.state.table import Table
 from stream_app.transport.builder import build_batches
@@ -220,31 +220,35 @@ class Processor(faust.App):  # type: ignore[misc]
     # -- running
 
     async def rehearse(self) -> None:
-        """Run every agent once over an invented batch, in a partition that does not exist, and forget all of it.
+        """Run every agent over invented batches, small and large, of a partition that does not exist; forget all of it.
 
         Kernels are compiled the first time they are used. Left to the first real batch, that would hold up the event
         loop for seconds: long enough for the group to give this worker's partitions to another.
         """
         for name, handlers in self._handlers.items():
-            topic = self.batch_topics[name]
-            records = rehearsal_batch(topic)
-            columns = topic.decode(records.values).good()
-            for _name, handler in handlers:
-                shards = self.shards(NOWHERE)
-                for shard in shards:
-                    shard.savepoint()
-                batch = Batch(topic, records, columns)
-                await handler(batch)
-                for out in batch.outgoing:
-                    list(build_batches(out.keys, out.values, max_bytes=self._batch_bytes))
-                for shard in shards:
-                    shard.release()
-                    keys, values = shard.drain_dirty()
-                    shard.apply(keys, values)
-            self.event_time.check(TP(name, NOWHERE), topic, records, columns)
+            topic, first = self.batch_topics[name], 0
+            for n in REHEARSED:
+                await self._rehearse(topic, handlers, rehearsal_batch(topic, n, first))
+                first += n
         for table in self.columnar_tables:
             table.drop(NOWHERE)
         self.event_time.restore({})
+
+    async def _rehearse(self, topic: BatchTopic, handlers: list[tuple[str, Handler]], records: RecordBatch) -> None:
+        columns = topic.decode(records.values).good()
+        for _name, handler in handlers:
+            shards = self.shards(NOWHERE)
+            for shard in shards:
+                shard.savepoint()
+            batch = Batch(topic, records, columns)
+            await handler(batch)
+            for out in batch.outgoing:
+                list(build_batches(out.keys, out.values, max_bytes=self._batch_bytes))
+            for shard in shards:
+                shard.release()
+                keys, values = shard.drain_dirty()
+                shard.apply(keys, values)
+        self.event_time.check(TP(topic.name, NOWHERE), topic, records, columns)
 
     def evict_idle(self) -> None:
         """Remove rows that have been idle past their table's retention, by event time; a part of the rows at a time.

@@ -8,17 +8,19 @@ import msgspec
 import numpy as np
 
 from stream_app.batch import BatchTopic
+from stream_app.kernels import RELEASED_ROWS
 from stream_app.transport.builder import build_batches
 from stream_app.transport.records import HEADER, RecordBatch, RecordScanner
 from topics.spans import Spans
 
-__all__ = ["NOWHERE", "rehearsal_batch"]
+__all__ = ["NOWHERE", "REHEARSED", "rehearsal_batch"]
 
 #: The partition of a rehearsal: no topic has it.
 NOWHERE = -1
 
-#: Two records, so that loops over events of one key run too.
-_RECORDS = 2
+#: Records of a rehearsal: two, so that loops over events of one key run too, and enough for the kernels of large
+#: batches.
+REHEARSED = (2, RELEASED_ROWS)
 
 
 def _example(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
@@ -47,17 +49,19 @@ def _example(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
     return None
 
 
-def rehearsal_batch(topic: BatchTopic) -> RecordBatch:
-    """A small batch of valid records of `topic`, in partition `NOWHERE`, that has been through the wire format.
+def rehearsal_batch(topic: BatchTopic, n: int, first: int = 0) -> RecordBatch:
+    """A batch of `n` valid records of `topic` from offset `first` on, in partition `NOWHERE`, that has been through the
+    wire format.
 
     With a dialect the records are bad ones on purpose: only the decoding of good ones is compiled ahead.
     """
     (schema,), definitions = msgspec.json.schema_components([topic.type], ref_template="#/{name}")
     value = msgspec.json.encode(_example(schema, definitions))
-    values = Spans.of([value] * _RECORDS)
-    raw = bytes(next(iter(build_batches(values, values, max_bytes=1 << 20)))._build())
-    scanner = RecordScanner(raw)
+    values = Spans.of([value] * n)
+    raw = bytearray(next(iter(build_batches(values, values, max_bytes=1 << 20)))._build())
+    raw[:8] = first.to_bytes(8, "big")
+    scanner = RecordScanner(bytes(raw))
     scanner.add(0, HEADER.unpack_from(raw), len(raw))
-    batch = scanner.finish(topic.name, NOWHERE, 0, _RECORDS, 0.0)
-    batch.timestamps_ms = np.full(_RECORDS, 1 << 41, np.int64)
+    batch = scanner.finish(topic.name, NOWHERE, first, first + n, 0.0)
+    batch.timestamps_ms = np.full(n, 1 << 41, np.int64)
     return batch

@@ -15,6 +15,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
+from stream_app.kernels import releasing
 from topics._bits import load_word, word_at
 
 __all__ = ["ARENA_DEAD", "ARENA_USED", "FREE", "LIVE", "MAX_KEY_BYTES", "META_SIZE", "NEXT_ROW", "compact", "find_many"]
@@ -113,7 +114,7 @@ def _find(slots, places, arena, data, start, end, tag):
         j = (j + np.uint64(1)) & mask
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[4]))
 def tag_many(data, start, end, seed, tags):
     """The tag of each key that is not null."""
     for i in range(start.size):
@@ -140,7 +141,7 @@ def _look_ahead(slots, places, arena, tags, i):
             _prefetch(arena, places[np.int64(slot & _LOW) - 1] >> LENGTH_BITS)
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[6]))
 def find_many(slots, places, arena, data, start, end, tags, rows):
     """rows[i] = row of key i, -1 where it is null or absent."""
     large = slots.size > SMALL_TABLE
@@ -153,7 +154,7 @@ def find_many(slots, places, arena, data, start, end, tags, rows):
             rows[i] = _find(slots, places, arena, data, start[i], end[i], tags[i])[0]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[7]))
 def insert_many(slots, places, arena, meta, data, start, end, tags, first, rows, new, n_new):
     """As `find_many` from key `first` on, taking a row for each absent key and noting it in `new`.
 
@@ -249,7 +250,7 @@ def compact(places, used_rows, old, new):
     return at
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[2]))
 def gather(places, arena, rows, start, end, data):
     """Copies the keys of `rows` into `data`, one after another."""
     at = 0

@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from stream_app.kernels import releasing
+
 __all__ = [
     "DIRTY",
     "LIVE",
@@ -25,14 +27,14 @@ __all__ = [
 LIVE, DIRTY, SAVED, NEW = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(8)
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[1]))
 def fresh(marks, rows, source, offsets, out):
     """out[i] = offset i is above what row i had of that source."""
     for i in range(rows.size):
         out[i] = rows[i] >= 0 and offsets[i] > marks[rows[i], source]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[2]))
 def advance(marks, last_ts, rows, source, offsets, ts):
     """Raises mark and time of each row to the highest given."""
     for i in range(rows.size):
@@ -43,7 +45,7 @@ def advance(marks, last_ts, rows, source, offsets, ts):
                 last_ts[row] = ts[i]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[1]))
 def touch(flags, rows, saving, dirty, saved, saved_flags):
     """Flags rows as dirty, and inside a savepoint as saved.
 

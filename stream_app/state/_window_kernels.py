@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from stream_app.kernels import releasing
+
 __all__ = ["EMPTY", "add_at", "add_decayed", "read_decayed", "window_sum"]
 
 #: Number of the newest bucket of a row that has none.
@@ -24,7 +26,7 @@ def _bucket(ts, width):
     return np.int64(number)
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[2]))
 def add_at(newest, ring, rows, ts, width, weights, step, sliding, out, bucket_out, late):
     """Adds weight i (weights[i * step]) to the bucket of ts[i] in row i, in order.
 
@@ -62,7 +64,7 @@ def add_at(newest, ring, rows, ts, width, weights, step, sliding, out, bucket_ou
             out[i] = ring[row, slot]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[2]))
 def window_sum(newest, ring, rows, ts, width, first, out):
     """Sum of the buckets b - first … b that the ring holds, where b is the bucket of ts[i]."""
     n = ring.shape[1]
@@ -76,7 +78,7 @@ def window_sum(newest, ring, rows, ts, width, first, out):
             out[i] += ring[row, b % n]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[2]))
 def add_decayed(value, at, rows, ts, half_life, weights, step, out, late):
     """Adds weight i at time ts[i] to a decayed sum, in order; out[i] = the sum at the row's newest time."""
     for i in range(rows.size):
@@ -94,7 +96,7 @@ def add_decayed(value, at, rows, ts, half_life, weights, step, out, late):
         out[i] = value[row]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[2]))
 def read_decayed(value, at, rows, ts, half_life, out):
     """The sums at ts[i], or at the row's newest time if that is later."""
     for i in range(rows.size):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from stream_app.errors import StateError
+from stream_app.kernels import releasing
 from stream_app.state.columns import Column
 from stream_app.state.shard import Rows, Shard
 
@@ -113,7 +113,7 @@ def _each(values: NDArray[Any], rows: Rows) -> NDArray[Any]:
 # `fill` of a row counts its entries up to n; from then on it goes round in [n, 2n): the next slot is fill - n.
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@releasing(lambda *args: len(args[1]))  # type: ignore[untyped-decorator]
 def _take_slots(fill, rows, n, slots):  # type: ignore[no-untyped-def]
     for i in range(rows.size):
         if rows[i] < 0:
@@ -123,7 +123,7 @@ def _take_slots(fill, rows, n, slots):  # type: ignore[no-untyped-def]
         fill[rows[i]] = n if at + 1 == 2 * n else at + 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@releasing(lambda *args: len(args[2]))  # type: ignore[untyped-decorator]
 def _push_after(fill, column, rows, given, slots, before):  # type: ignore[no-untyped-def]
     n, k = column.shape[1], before.shape[1]
     for i in range(rows.size):
@@ -137,7 +137,7 @@ def _push_after(fill, column, rows, given, slots, before):  # type: ignore[no-un
             fill[rows[i]] = n if at + 1 == 2 * n else at + 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@releasing(lambda *args: len(args[1]))  # type: ignore[untyped-decorator]
 def _newest_slots(fill, rows, n, slots, lengths):  # type: ignore[no-untyped-def]
     k = slots.shape[1]
     for i in range(rows.size):
@@ -148,7 +148,7 @@ def _newest_slots(fill, rows, n, slots, lengths):  # type: ignore[no-untyped-def
             slots[i, j] = (at - 1 - j) % n if j < length else -1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@releasing(lambda *args: len(args[1]))  # type: ignore[untyped-decorator]
 def _gather(column, rows, slots, out):  # type: ignore[no-untyped-def]
     for i in range(slots.shape[0]):
         for j in range(slots.shape[1]):

@@ -13,6 +13,7 @@ from aiokafka.record.util import calc_crc32c
 from numba import njit
 from numpy.typing import NDArray
 
+from stream_app.kernels import releasing
 from stream_app.transport.records import HEADER, HEADER_BYTES, LOG_OVERHEAD, TRANSACTIONAL
 from topics.spans import Spans
 
@@ -53,7 +54,7 @@ def _varint_size(value):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: args[3] - args[2])
 def encode_records(  # type: ignore[no-untyped-def]
     out,
     pos,

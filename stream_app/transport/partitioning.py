@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from stream_app.kernels import releasing
 from topics.spans import Spans
 
 __all__ = ["partition_of", "partitions_of"]
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: len(args[1]))
 def _murmur2_partitions(data, start, end, partitions, out):  # type: ignore[no-untyped-def]
     mask, m = np.uint64(0xFFFFFFFF), np.uint64(0x5BD1E995)
     for i in range(len(start)):

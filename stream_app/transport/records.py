@@ -15,6 +15,7 @@ from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from numba import njit
 from numpy.typing import NDArray
 
+from stream_app.kernels import releasing
 from topics.spans import Spans
 
 __all__ = ["HEADER", "HEADER_BYTES", "RecordBatch", "RecordScanner", "decompress", "scan_records"]
@@ -53,7 +54,7 @@ def _varint(data, pos):  # type: ignore[no-untyped-def]
     return np.int64(0), end + 1
 
 
-@njit(cache=True, nogil=True)
+@releasing(lambda *args: args[2])
 def scan_records(data, pos, n, base_offset, first_timestamp, append_time, table, row):  # type: ignore[no-untyped-def]
     """Scan `n` records from `pos`, one row of `table` each, from `row` on; the position after them, or -1 if damaged.
 

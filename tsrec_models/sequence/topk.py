@@ -17,7 +17,7 @@ SCORE_BLOCK_BYTES = 1 << 20
 _STRIDE = 64
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def select_topk(scores: NDArray[np.float32], ids: NDArray[np.int64], best: NDArray[np.float32]) -> None:
     """Fill `ids` and `best` [rows, k] with the k largest of each row of `scores` [rows, n], best first.
 

@@ -22,7 +22,7 @@ async def test_the_examples_run_and_the_agent_counts() -> None:
     for block in blocks:
         exec(compile(block, str(PAGE), "exec", dont_inherit=True), names)
     clicks, counts = names["clicks"], names["counts"]
-    records = rehearsal_batch(clicks)
+    records = rehearsal_batch(clicks, 2)
     batch = Batch(clicks, records, decode_columns(clicks.type, records.values))
     for _ in range(2):  # the second time is a replay
         await names["count"](batch)
