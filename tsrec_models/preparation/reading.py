@@ -22,6 +22,9 @@ __all__ = ["Reading", "log_from_records", "read_log", "read_table"]
 #: Numbers at least this large are not seconds of any year before 5138, but milli-, micro- or nanoseconds.
 _FINER_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 
+#: What may part the columns of a text file: the one that its first line has most of.
+_DELIMITERS = (",", "\t", ";", "|")
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -74,19 +77,20 @@ def read_table(path: str | Path) -> pa.Table:
         with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
             if suffix in (".jsonl", ".ndjson", ".json"):
                 return _json_table(stream, str(path))
-            return _csv_table(stream, "\t" if suffix == ".tsv" else ",")
+            return _csv_table(stream)
     except UnicodeDecodeError as error:
         raise LogError(f"{path}: the first line is not UTF-8 text; save the file as UTF-8") from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise LogError(f"{path}: {str(error).splitlines()[0]}") from error
 
 
-def _csv_table(stream: pa.NativeFile, delimiter: str) -> pa.Table:
+def _csv_table(stream: pa.NativeFile) -> pa.Table:
     # Every column is read as text: an id such as 007 is not the number 7, and a column of numbers with one word in
     # row two million must not fail halfway.
     body = stream.read()
-    header = body.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r").split(delimiter)
-    names = [name.strip().strip('"') for name in header]
+    header = body.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r")
+    delimiter = max(_DELIMITERS, key=header.count)
+    names = [name.strip().strip('"') for name in header.split(delimiter)]
     return pa.csv.read_csv(
         pa.BufferReader(body),
         read_options=pa.csv.ReadOptions(skip_rows=1, column_names=names),
@@ -167,7 +171,10 @@ def _seconds(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.float
             try:
                 return _from_timestamps(pc.cast(text, pa.timestamp("us", tz="UTC" if _has_zone(text) else None)))
             except pa.ArrowInvalid as error:
-                raise LogError(f"{where}: column {name}: {str(error).splitlines()[0]}") from error
+                raise LogError(
+                    f"{where}: column {name}: {str(error).splitlines()[0]}; "
+                    "times are epoch seconds or ISO 8601, all in one form"
+                ) from error
     try:
         seconds: NDArray[np.float64] = pc.cast(column, pa.float64()).to_numpy().astype(np.float64)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -27,6 +27,16 @@ def test_delimited_files_keep_ids_as_text(tmp_path, name):
     assert log.times.tolist() == [10.0, 20.0, 5.0]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_of_a_csv_file_is_told_by_its_first_line(tmp_path, delimiter):
+    path = tmp_path / "log.csv"
+    rows = [("user_id", "item_id", "ts"), ("ann", "a, b" if delimiter == ";" else "ab", "5")]
+    path.write_text("\n".join(delimiter.join(row) for row in rows), encoding="utf-8-sig")
+    log = read_log(path).log
+    assert log.item_ids.tolist() == [rows[1][1]]
+    assert log.times.tolist() == [5.0]
+
+
 @pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz"])
 def test_json_lines(tmp_path, name):
     text = '{"user_id": "b", "item_id": 3, "ts": 2.5}\n{"user_id": "b", "item_id": 1, "ts": 1}\n'
