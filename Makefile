@@ -22,10 +22,13 @@ demo: $(VENV)/.installed  ## The main job on the embedded broker with real data;
 UNITS = tests/topics tests/tsrec_models tests/stream_app/agents tests/stream_app/state tests/stream_app/transport \
 	$(wildcard tests/stream_app/test_*.py tests/stream_app/commands/test_evaluate_*.py)
 
+# The others start workers, brokers, browsers, and wait for them most of the time: two files at a time, each with a Kafka
+# of its own. Kernels are compiled before, once, and not by every process that comes first.
 test: $(VENV)/.installed-dev  ## Units, properties, contract suites and system tests
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(UNITS) || failed=1; \
-	$(BIN)/python -m pytest $(UNITS:%=--ignore=%) || failed=1; \
+	$(BIN)/python deploy/compile_kernels.py || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(UNITS:%=--ignore=%) || failed=1; \
 	exit $$failed
 
 lint: $(VENV)/.installed-dev  ## Style, types, direction of imports
