@@ -44,6 +44,9 @@ SEEN = {
 #: Frames of the moving picture: so many, so far apart, so wide.
 FRAMES, FRAME_S, FRAME_WIDTH = 24, 0.5, 960
 
+#: Until what was clicked is there and everything on the page is of the time since it was opened.
+SETTLE_MS = 8000
+
 
 class Steps:
     """The clock of the newcomer."""
@@ -118,13 +121,15 @@ def picture(page: Page, path: Path, **options: Any) -> None:
 
 
 def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: float) -> None:
-    """Of the page with its first alert opened; after `watch_s` more for some seconds, in the dark and on a phone."""
+    """Of the page with its first alert opened and a user looked up; the same for some seconds; after `watch_s` more in
+    the dark and on a phone, each with nothing else open that would be drawn by the same cores."""
     folder.mkdir(parents=True, exist_ok=True)
     for evidence in page.locator("#alerts summary").all()[:1]:
         evidence.click(timeout=1000)
-    picture(page, folder / "first-alert.webp")
-    page.wait_for_timeout(watch_s * 1000)
     page.locator("#feed .head button").first.click()
+    page.mouse.move(1, 1)  # the list stands still below a pointer
+    page.wait_for_timeout(SETTLE_MS)
+    picture(page, folder / "page-desktop.webp")
     frames = []
     for _ in range(FRAMES):
         frame = Image.open(BytesIO(page.screenshot())).convert("RGB")
@@ -134,13 +139,17 @@ def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: floa
         folder / "first-minutes.webp", save_all=True, append_images=frames[1:], duration=int(FRAME_S * 1000), loop=0,
         quality=55, method=4,
     )  # fmt: skip
-    picture(page, folder / "page-desktop.webp")
+    page.close()
+    time.sleep(watch_s)
     dark = browser.new_page(viewport={"width": 1440, "height": 1100}, color_scheme="dark")
     phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, is_mobile=True)
     for screen, name in ((dark, "page-dark.webp"), (phone, "page-phone.webp")):
         screen.goto(url)
         screen.wait_for_selector("#chart path", state="attached")
-        screen.wait_for_timeout(8000)
+        screen.locator("#feed .head button").first.click()
+        screen.evaluate("scrollTo(0, 0)")
+        screen.mouse.move(1, 1)
+        screen.wait_for_timeout(SETTLE_MS)
         picture(screen, folder / name)
         screen.close()
 
