@@ -1,7 +1,8 @@
 """The joint chain beside its parts: as many epochs for each, the same events, the same questions, several seeds.
 
-    python bench/train_joint_ablation.py [ml-100k] [online-retail] [yoochoose] [--seeds 3] [--epochs 30] [--no-test]
-                                         [--networks lstm,attention,attention-2,joint] [--keep FOLDER]
+    python bench/train_joint_ablation.py [ml-100k] [online-retail] [online-retail-autumn] [yoochoose]
+                                         [--seeds 3] [--epochs 30] [--no-test] [--keep FOLDER]
+                                         [--networks lstm,attention,attention-2,joint]
 
 Parts: LSTM alone, attention alone (a Transformer of the chain's one layer), forecasts of demand alone; and, as a
 control, a Transformer of two layers, which has about as many parameters as the chain. Temporal protocol, items seen not
@@ -51,6 +52,9 @@ MODELS: dict[str, tuple[type[NeuralRecommender], int]] = {
     "joint": (Joint, 1),
 }
 
+#: `online-retail-autumn` begins on 1 October 2011: its last ten weeks, a quarter of the time of the whole year's run.
+AUTUMN_S = float(np.datetime64("2011-10-01", "s").astype(np.int64))
+
 #: Questions of the test asked at most, and of validation after each epoch.
 QUESTIONS, VALIDATION = 4000, 2000
 
@@ -89,11 +93,13 @@ def load(name: str) -> Log:
                 parts.append(np.loadtxt(file, skiprows=1))
         rows = np.concatenate(parts)
         return Log.from_ids(rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2])
-    if name != "online-retail":
-        raise SystemExit(f"no data set {name!r}: ml-100k, online-retail or yoochoose")
+    if name not in ("online-retail", "online-retail-autumn"):
+        raise SystemExit(f"no data set {name!r}: ml-100k, online-retail, online-retail-autumn or yoochoose")
     table = pyarrow.parquet.read_table(DATA / "online-retail" / "online_retail_2010-2011.parquet")
     known = np.nan_to_num(table["CustomerID"].to_numpy()) > 0
     when = np.array(table["InvoiceDate"].to_pylist(), dtype="datetime64[s]").astype(np.float64)
+    if name == "online-retail-autumn":
+        known &= when >= AUTUMN_S
     items = np.array(table["StockCode"].to_pylist())
     return Log.from_ids(table["CustomerID"].to_numpy()[known].astype(int), items[known], when[known])
 
