@@ -26,7 +26,7 @@ __all__ = [
 
 #: Trades shown with one signal at most.
 MAX_EVIDENCE = 16
-#: Signals that one trade can make at most: one of each kind.
+#: Signals that one trade can make at most: one of each kind (of an order that is over, or of one that begins).
 ROOM = 10
 
 

@@ -139,12 +139,17 @@ def _refit_tail(p: Any, sym: Table, s: int) -> None:
 def large(
     p: Any, sym: Table, s: int, side: int, price: float, quantity: float, ts: float, source: int, at: int, out: Out
 ) -> None:
-    """Add a fill to the current order of symbol `s`; speak when the order is large, and again when it has doubled."""
+    """Add a fill to the current order of symbol `s`; speak when the order is large, again when it has doubled, and when
+    it is over, of all that it came to."""
     if sym[s].order_ts == -np.inf:
         sym[s].seen_from = ts
     if ts == sym[s].order_ts and side == sym[s].order_side:
         sym[s].order_amount += price * quantity
     else:
+        # Where this trade is large itself, one word for both has to do: its own.
+        if 0.0 < sym[s].told[2] < sym[s].order_amount and price * quantity < sym[s].large_from:
+            emit(out, _LARGE, s, 1, sym[s].order_amount, sym[s].large_from, sym[s].large_share, sym[s].order_ts, at)
+            show(out, sym[s].order_source, sym[s].order_ts, s, sym[s].order_side, 0.0, sym[s].order_amount, -1)
         if sym[s].order_amount > 0.0:
             sym[s].tail[_tail_bin(sym[s].order_amount)] += 1
             sym[s].orders += 1.0

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tsrec_models.risk.random_tape import LOW, found, random_rows, trades
+from tsrec_models.risk.alerts_book import AlertBook
+from tsrec_models.risk.alerts_cap import RateCap
 from tsrec_models.risk.surveillance import Settings, Surveillance, Trades
 from tsrec_models.risk.surveillance_state import TAIL_BINS
 from tsrec_models.risk.surveillance_symbols import _tail_bin
@@ -165,6 +167,26 @@ def test_an_order_counts_by_the_sum_of_its_fills() -> None:
     values = [v for _, _, v in found(watch.update(trades(fills)), "large_trade")]
     assert values
     assert all(b >= 2 * a for a, b in itertools.pairwise(values))
+
+
+def test_an_order_that_is_over_is_told_of_in_whole_by_the_next_trade() -> None:
+    rng = np.random.default_rng(1)
+    rows = [(-1, 0, 1 - 2 * (k % 2), 1.0, float(rng.lognormal()), 1e6 + k) for k in range(5000)]
+    rows += [(-1, 0, -1, 1.0, 30.0, 1e6 + 6000) for _ in range(40)]
+    rows += [(-1, 0, 1, 1.0, 1.0, 1e6 + 6001), (-1, 0, 1, 1.0, 1.0, 1e6 + 6002)]
+    watch = Surveillance()
+    told = [one for one in watch.update(trades(rows)).signals(str, str) if one.ts >= 1e6 + 6000]
+    assert {one.kind for one in told} == {"large_trade"}
+    assert [one.value for one in told if one.value >= 1200.0] == [1200.0]
+    whole = told[-1]
+    assert (whole.value, whole.ts) == (1200.0, 1e6 + 6000)
+    assert "a sell order of 1,200" in whole.message
+    book = AlertBook(watch.settings.rules(), RateCap(per_kind=10, total=10))
+    for signal in told:
+        book.observe(signal)
+    (resolved,) = book.advance(1e6 + 7000, "trades:0:9999")
+    assert (resolved.status, resolved.value) == ("resolved", 1200.0)
+    assert "1,200" in resolved.message
 
 
 @pytest.mark.parametrize("amount", [math.inf, 1e308, 1.0, 1e-300])
