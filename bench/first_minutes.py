@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +43,9 @@ SEEN = {
 
 #: Frames of the moving picture: so many, so far apart, so wide.
 FRAMES, FRAME_S, FRAME_WIDTH = 24, 0.5, 960
+
+#: High enough for the whole chart below an alert with its evidence.
+DESKTOP: ViewportSize = {"width": 1440, "height": 1180}
 
 #: Until what was clicked is there and everything on the page is of the time since it was opened.
 SETTLE_MS = 8000
@@ -97,7 +100,7 @@ def _watch_install(mark: Path, steps: Steps) -> None:
 
 def open_page(browser: Browser, url: str, steps: Steps) -> Page:
     """The page, once it shows everything that it should."""
-    page = browser.new_page(viewport={"width": 1440, "height": 1100})
+    page = browser.new_page(viewport=DESKTOP)
     page.goto(url)
     paint = page.evaluate(
         "new Promise(done => new PerformanceObserver(list => done(list.getEntries()[0].startTime))"
@@ -141,8 +144,10 @@ def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: floa
     )  # fmt: skip
     page.close()
     time.sleep(watch_s)
-    dark = browser.new_page(viewport={"width": 1440, "height": 1100}, color_scheme="dark")
-    phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, is_mobile=True)
+    dark = browser.new_page(viewport=DESKTOP, color_scheme="dark", reduced_motion="reduce")
+    phone = browser.new_page(
+        viewport={"width": 390, "height": 844}, device_scale_factor=2, is_mobile=True, reduced_motion="reduce"
+    )
     for screen, name in ((dark, "page-dark.webp"), (phone, "page-phone.webp")):
         screen.goto(url)
         screen.wait_for_selector("#chart path", state="attached")

@@ -165,14 +165,14 @@ async function act(id, action, body) {
 function evidence(alert) {
   const facts = [["Value", number(alert.value)], ["Threshold", number(alert.threshold)], ["Seen", alert.occurrences ? `${count(alert.occurrences)} ×` : null], ["Caused by", alert.source]];
   return h("dl", { class: "evidence" },
-    facts.filter(([, value]) => value !== null).concat(Object.entries(alert.evidence)).map(([name, value]) => [h("dt", {}, words(name)), h("dd", {}, shown(name, value))]));
+    facts.filter(([, value]) => value !== null).concat(Object.entries(alert.evidence)).map(([name, value]) => [h("dt", {}, words(name)), h("dd", {}, shown(name, value, alert.subject))]));
 }
 
-/** Values as they are: numbers short, times as times, rows of records as a table. */
-function shown(name, value) {
+/** Values as they are: numbers short, times as times, rows of records as a table, without what all say of the subject. */
+function shown(name, value, subject) {
   if (typeof value === "number") return isTime(name, value) ? when(value) : number(value);
   if (Array.isArray(value) && value.length && value.every((one) => one && typeof one === "object" && !Array.isArray(one))) {
-    const columns = [...new Set(value.flatMap((one) => Object.keys(one)))];
+    const columns = [...new Set(value.flatMap((one) => Object.keys(one)))].filter((column) => value.some((one) => one[column] !== subject));
     return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words(name) },
       h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column === "ts" ? "Time" : words(column))))),
         h("tbody", {}, value.slice(-10).map((one) => h("tr", {}, columns.map((column) => h("td", {}, shown(column, one[column]))))))));

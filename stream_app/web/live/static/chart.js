@@ -134,9 +134,9 @@ function line(rows, x, y, begin = "M") {
   return rows.map((row, i) => `${i ? "L" : begin}${x(row.ts).toFixed(1)} ${y(row).toFixed(1)}`).join("");
 }
 
-/** Round numbers between two, some four or five. */
+/** Round numbers between two, three to seven. */
 export function ticks(low, high) {
-  const rough = (high - low) / 4.5;
+  const rough = (high - low) / 6;
   const unit = 10 ** Math.floor(Math.log10(rough));
   const step = unit * [1, 2, 2.5, 5, 10].find((factor) => factor * unit >= rough);
   const first = Math.ceil(low / step);

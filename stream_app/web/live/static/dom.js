@@ -53,7 +53,7 @@ const money = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFra
 export const count = (n) => (n === null || n === undefined ? "–" : whole.format(n));
 export const rate = (n) => (n === null || n === undefined ? "–" : n >= 100 ? whole.format(n) : tenth.format(n));
 export const amount = (n) => (n === null || n === undefined ? "" : money.format(n));
-export const percent = (share, digits = 1) => `${(share * 100).toFixed(digits)} %`;
+export const percent = (share, digits = 1) => `${(share * 100).toFixed(digits)}\u00a0%`;
 
 /** A price with the digits that its size needs. */
 export function price(n) {
