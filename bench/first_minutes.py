@@ -120,7 +120,7 @@ def open_page(browser: Browser, url: str, steps: Steps) -> Page:
 
 def picture(page: Page, path: Path, **options: Any) -> None:
     """As webp: a quarter of the bytes."""
-    Image.open(BytesIO(page.screenshot(**options))).save(path, quality=80, method=6)
+    Image.open(BytesIO(page.screenshot(animations="disabled", **options))).save(path, quality=80, method=6)
 
 
 def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: float) -> None:
