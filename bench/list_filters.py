@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from stream_app.agents.profiles import RECENT
-from stream_app.answering import CANDIDATES
 from stream_app.composing import Candidates, Order, Rules, compose
+from stream_app.list_making import CANDIDATES
 from stream_app.listing import serving_rules
 from tsrec_models.artifacts import load_artifact
 from tsrec_models.preparation.log import Log

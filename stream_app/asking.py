@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from stream_app.agents.profiles import RING
 from stream_app.agents.recommendations import Recommender
-from stream_app.answering import CANDIDATES, Answering
 from stream_app.blending import TRENDING, Blended
 from stream_app.errors import TsrecError
 from stream_app.inference import Merged
+from stream_app.list_making import CANDIDATES, ListMaker
 from stream_app.models import LiveModel, of_one_model
 from stream_app.state.shard import Shard
 from topics.spans import Spans
@@ -91,10 +91,8 @@ class OnDemand:
     def __init__(self, recommender: Recommender) -> None:
         self._recommender = recommender
         settings = recommender.settings
-        self._answering = {
-            k: Answering(
-                recommender.trends, recommender.items, recommender.ladder, settings.model_copy(update={"k": k})
-            )
+        self._making = {
+            k: ListMaker(recommender.trends, recommender.items, settings.model_copy(update={"k": k}))
             for k in (settings.k, MAX_K)
         }
         self._merged: Merged[_Question, Asked] = Merged(recommender.inference, self._answer, _TOGETHER)
@@ -140,7 +138,7 @@ class OnDemand:
 
     async def trending(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Indices and scores of what most take now, best first, also what may not be shown."""
-        return await self._recommender.inference.run(self._answering[MAX_K].trending)
+        return await self._recommender.inference.run(self._making[MAX_K].trending)
 
     def may_be_shown(self, item: int) -> bool:
         """Whether the item of this index is for sale now, by event time."""
@@ -192,9 +190,8 @@ class OnDemand:
     def _together(self, questions: Sequence[_Question]) -> list[Asked]:
         recommender, live = self._recommender, questions[0].live
         n = len(questions)
-        answering = self._answering[recommender.settings.k]
-        if max(question.k for question in questions) > recommender.settings.k:
-            answering = self._answering[MAX_K]
+        settings_k = recommender.settings.k
+        making = self._making[settings_k if max(question.k for question in questions) <= settings_k else MAX_K]
         ladder = recommender.ladder
         rungs = [rung for rung in ladder.rungs if rung != "neural" or live is not None]
         rung = ladder.choose(n, min(question.asked_s for question in questions), rungs)
@@ -202,7 +199,7 @@ class OnDemand:
         ts = np.array([question.ts for question in questions])
         seen = np.stack([_padded(question.seen, RING.n) for question in questions])
         newest = questions[-1]
-        lists, causes = answering.lists(
+        lists, causes = making.lists(
             rung, live, _states(live, questions) if live is not None and rung == "neural" else None,
             recent=recent, seen=seen, ts=ts, allowed=newest.allowed[None], group=np.zeros(n, np.int64),
             category=newest.category,

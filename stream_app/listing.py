@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stream_app.agents.profiles import RECENT
 from stream_app.agents.trends import SLOTS
-from stream_app.answering import CANDIDATES
 from stream_app.blending import blend
+from stream_app.list_making import CANDIDATES
 from tsrec_models.artifacts import Artifact
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.rules import EMPTY, Rules, RuleSettings

@@ -34,6 +34,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         r = self.registry
+        self._topics: dict[str, tuple[Counter, Histogram]] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, and no rule asks
         ProcessCollector(registry=r)
         self.events = Counter("tsrec_events", "Events read.", ["topic"], registry=r)
@@ -166,8 +167,11 @@ class Metrics:
 
     def batch_read(self, tp: TP, records: RecordBatch, errors: list[tuple[int, RecordError, str]]) -> None:
         """Count one batch and what was wrong in it."""
-        self.events.labels(tp.topic).inc(len(records))
-        self.batch_records.labels(tp.topic).observe(len(records))
+        events, sizes = self._of_topic(tp.topic)
+        events.inc(len(records))
+        sizes.observe(len(records))
+        if not errors:
+            return
         for (reason, stage), n in Tally((error.reason, stage) for _, error, stage in errors).items():
             if reason is Reason.LATE:
                 self.late_events.labels(tp.topic).inc(n)
@@ -175,6 +179,13 @@ class Metrics:
             self.dead_letter(tp.topic, reason, n)
             if stage == "decode":
                 self.decode_errors.labels(tp.topic).inc(n)
+
+    def _of_topic(self, topic: str) -> tuple[Counter, Histogram]:
+        """The topic's own counter and histogram: looking up labels costs more than counting."""
+        known = self._topics.get(topic)
+        if known is None:
+            known = self._topics[topic] = self.events.labels(topic), self.batch_records.labels(topic)
+        return known
 
     def decided(self, kind: str, rungs: dict[str, int], latency_s: float) -> None:
         """Count the decisions of a batch, which were all made at once."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.agents.profiles import RECENT
-from stream_app.answering import CANDIDATES
 from stream_app.blending import blend
+from stream_app.list_making import CANDIDATES
 from stream_app.listing import serving_rules
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.rules import EMPTY

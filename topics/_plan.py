@@ -70,9 +70,13 @@ class Plan(NamedTuple):
     slots: int
 
 
+#: No dialect: the contract as it is.
+_CONTRACT = Dialect()
+
+
 def plan_of(type_: type[Any], dialect: Dialect | None = None) -> Plan:
     """The plan of a flat struct; raises ContractViolation for one that columns cannot hold."""
-    plan: Plan = _plan_of(type_, dialect or Dialect())  # type: ignore[arg-type]
+    plan: Plan = _plan_of(type_, dialect or _CONTRACT)  # type: ignore[arg-type]
     return plan
 
 

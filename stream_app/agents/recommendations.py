@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_app.agents.profiles import ACTIONS, CLICK, PURCHASE, RING, remember
 from stream_app.agents.trends import ItemTrends, PartitionTrends
-from stream_app.answering import Answer, Answering, Compared, Request, Stale
+from stream_app.answering import Answering
 from stream_app.auditing import Audited, Auditor
 from stream_app.batch import Batch, BatchTopic
 from stream_app.gate import Gate
@@ -20,6 +20,7 @@ from stream_app.latest import LatestLists
 from stream_app.metrics import Metrics
 from stream_app.models import LiveModel
 from stream_app.rehearsal import NOWHERE
+from stream_app.requests import Answer, Compared, Request, Stale
 from stream_app.settings import Settings
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table
@@ -162,7 +163,7 @@ class Recommender:
         """Histories of the users at `rows`, one row for each event of theirs, without the events of this batch, which
         stand in the ring by now."""
         stale, in_batch = np.unique(rows, return_counts=True)
-        entries, lengths = RING.last(shard, stale)
+        entries, lengths = RING.last(shard, stale, fields=("item", "ts"))
         items = partition.to_indices(entries["item"].astype(np.int64))
         histories, times = [], []
         for i in range(len(stale)):
@@ -182,7 +183,7 @@ class Recommender:
         request.recent = partition.to_indices(recent[answered])
         request.seen = np.empty((len(answered), 0), np.int64)
         if self.settings.exclude_seen:
-            taken = RING.last(shard, request.rows[answered])[0]["item"]
+            taken = RING.last(shard, request.rows[answered], fields=("item",))[0]["item"]
             request.seen = partition.to_indices(taken.astype(np.int64))
         request.allowed = self.items.available(_latest(batch, answered))
         request.category = self.items.category_codes()
@@ -199,7 +200,7 @@ class Recommender:
         if not len(places):
             return None
         chosen = request.answered[places]
-        entries, lengths = RING.last(shard, rows[chosen])
+        entries, lengths = RING.last(shard, rows[chosen], fields=("item", "ts"))
         items = request.partition.to_indices(entries["item"].astype(np.int64))
         histories, times, whole = [], [], []
         for i, event in enumerate(chosen.tolist()):
@@ -219,7 +220,7 @@ class Recommender:
         if not len(at):
             return None
         chosen = rows[request.answered[at]]
-        entries, lengths = RING.last(shard, chosen)
+        entries, lengths = RING.last(shard, chosen, fields=("item", "ts"))
         items = request.partition.to_indices(entries["item"].astype(np.int64))
         first, before, histories, times = [], [], [], []
         for i, row in enumerate(chosen.tolist()):

@@ -49,7 +49,8 @@ class PartitionTrends:
         known = numbers >= 0
         rows, numbers = rows[known], numbers[known]
         n = int(numbers.max()) + 1 if len(numbers) else 0
-        self.to_index = np.full(n, -1, np.int64)
+        # The last place is never an item's: an item -1, the padding of rings, is read there and stays what it is.
+        self.to_index = np.full(n + 1, EMPTY, np.int64)
         self.row_of = np.full(n, -1, np.int64)
         self.rules = Rules(n, settings)
         self.trending = Trending(n, half_life_s)
@@ -90,10 +91,10 @@ class PartitionTrends:
         return numbers
 
     def _reserve(self, n: int) -> None:
-        more = n - len(self.to_index)
+        more = n - len(self.row_of)
         if more > 0:
-            more = max(more, 256, len(self.to_index) // 2)
-            self.to_index = np.concatenate([self.to_index, np.full(more, -1, np.int64)])
+            more = max(more, 256, len(self.row_of) // 2)
+            self.to_index = np.concatenate([self.to_index, np.full(more, EMPTY, np.int64)])
             self.row_of = np.concatenate([self.row_of, np.full(more, -1, np.int64)])
             self._changed = np.concatenate([self._changed, np.zeros(more, np.bool_)])
 
@@ -106,7 +107,8 @@ class PartitionTrends:
 
     def to_indices(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Numbers of this partition as indices of the process, the padding as it is; any shape."""
-        return np.where(numbers >= 0, self.to_index[numbers], EMPTY)
+        indices: NDArray[np.int64] = self.to_index[numbers]
+        return indices
 
     def write_back(self) -> None:
         """Put what was learnt since the last time into the shard's rows, for the checkpoint."""
@@ -156,8 +158,11 @@ class ItemTrends:
     ) -> None:
         """Learn from events of one partition, there and in the sum."""
         partition.learn(previous, numbers, ts)
-        indices = partition.to_indices(numbers)
-        self.rules.update(partition.to_indices(previous), indices, ts)
+        self.learn_sum(partition.to_indices(previous), partition.to_indices(numbers), ts)
+
+    def learn_sum(self, previous: NDArray[np.int64], indices: NDArray[np.int64], ts: NDArray[np.float64]) -> None:
+        """Learn from events in the sum alone; items as indices of the process."""
+        self.rules.update(previous, indices, ts)
         self.trending.update(indices, ts)
 
     def write_back(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,13 +73,20 @@ class Ring:
         self._write(shard, rows, slots, values)
         return before
 
-    def last(self, shard: Shard, rows: Rows, k: int | None = None) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-        """The last k entries (None: all), newest first: [n, k] a field, -1 where a row has fewer; and lengths [n]."""
+    def last(
+        self, shard: Shard, rows: Rows, k: int | None = None, fields: Collection[str] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+        """The last k entries (None: all), newest first: [n, k] a field, -1 where a row has fewer; and lengths [n].
+
+        fields: the ones wanted (None: all).
+        """
         k = self.n if k is None else k
         slots, lengths = np.empty((len(rows), k), np.int64), np.empty(len(rows), np.int64)
         _newest_slots(shard.column(f"{self.name}.fill"), rows, self.n, slots, lengths)
         entries = {}
         for field, dtype in self.fields:
+            if fields is not None and field not in fields:
+                continue
             out = np.empty((len(rows), k), dtype)
             _gather(shard.column(f"{self.name}.{field}"), rows, slots, out)
             entries[field] = out

@@ -141,6 +141,8 @@ class Shard:
     def release(self) -> None:
         """Keeps what was done since the savepoint."""
         savepoint = self._end_savepoint("release")
+        if not savepoint.changed and not savepoint.inserted:
+            return
         keep = ~(kernels.SAVED | kernels.NEW)
         for rows, _, _ in savepoint.changed:
             self._flags[rows] &= keep

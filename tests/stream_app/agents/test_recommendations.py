@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream_app.answering import Answer, Request
 from stream_app.app import Application
+from stream_app.requests import Answer, Request
 from tests.stream_app.agents.conftest import batch_of, recommendations
 from topics.columns import decode_columns
 from topics.decisions import Recommendation

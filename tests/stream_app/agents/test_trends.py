@@ -104,3 +104,13 @@ def test_a_new_item_after_recovery_gets_a_number_nobody_has() -> None:
     recovered.apply(keys, values)
     again = PartitionTrends(recovered, ItemIndex(), SETTINGS, 500.0)
     assert again.numbers(Spans.of([b"d", b"c"])).tolist() == [3, 2]
+
+
+def test_the_padding_of_rings_stays_padding_however_many_items_a_partition_has() -> None:
+    part = PartitionTrends(new_shard(0), ItemIndex(), SETTINGS, 1000.0)
+    for begin in (0, 1, 255, 256, 257, 600):
+        ids = Spans.of([b"item-%d" % i for i in range(begin + 1)])
+        numbers = part.numbers(ids)
+        padded = np.append(numbers, EMPTY)[None]
+        assert part.to_indices(padded)[0, -1] == EMPTY
+        assert (part.to_indices(numbers) >= 0).all()
