@@ -140,6 +140,18 @@ def test_forecasts_of_items_are_no_prices() -> None:
     assert list(prices.lines) == ["a"]
 
 
+def test_what_comes_while_the_past_is_read_follows_it_without_a_gap() -> None:
+    prices, made = Prices(), [forecast("A", 10.0 * i) for i in range(8)]
+    prices.hold([made[5], msgspec.json.encode(Forecast("lamp", 60.0, 1, 3.0, 1.0, 5.0, 0.9, "arima", value=2.0))])
+    prices.hold([made[6]])
+    prices.add(made[:6])  # the past, which has the first of them already
+    prices.release()
+    prices.add(made[7:])
+    prices.release()
+    assert [point[0] for point in prices.lines["A"]] == [10.0 * i for i in range(8)]
+    assert list(prices.lines) == ["A"]
+
+
 def test_an_update_is_only_what_is_new_unless_the_browser_fell_behind() -> None:
     prices = Prices()
     prices.add([forecast("a", float(ts)) for ts in range(10)])

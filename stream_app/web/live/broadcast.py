@@ -149,8 +149,12 @@ class Broadcast:
         published = taps.take(context.catalog["recommendations"].kafka_name, ROWS)
         if published.rows:
             await self._put_lists(published.records, published.rows)
+        forecasts = taps.take(context.catalog["forecasts"].kafka_name, POINTS).rows
         if self._past is None or self._past.done():  # lines begin with their past
-            self._prices.add(taps.take(context.catalog["forecasts"].kafka_name, POINTS).rows)
+            self._prices.release()
+            self._prices.add(forecasts)
+        else:
+            self._prices.hold(forecasts)
         self._resolved.add(taps.take(context.catalog["risk-alerts"].kafka_name, ALERT_RECORDS).rows)
         if frame % NUMBERS_EVERY == 0:
             await self._draw_numbers()

@@ -81,6 +81,16 @@ class Prices:
         self._journal: deque[tuple[int, str, list[Any]]] = deque(maxlen=MAX_JOURNAL)
         self._decode = msgspec.json.Decoder(Forecast).decode
         self.newest = 0
+        self._held: list[bytes] = []
+
+    def hold(self, records: Iterable[bytes]) -> None:
+        """Keep those of symbols for `release`: lines begin with their past, which is being read."""
+        self._held += [record for record in records if _OF_A_SYMBOL in record]
+
+    def release(self) -> None:
+        """Add what was held."""
+        held, self._held = self._held, []
+        self.add(held)
 
     def add(self, records: Iterable[bytes]) -> None:
         """Take the symbols among records of `forecasts`, each once, in the order of each symbol's time."""
