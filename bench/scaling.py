@@ -6,7 +6,7 @@ The processes join first, on an empty topic, and are stopped (SIGSTOP, well with
 written; then all go on at once, with everything before them. Counted is while the output grew from 10 % to 90 % of the
 clicks: neither the start nor the tail. Runs of one round follow each other, so a ratio is of the same hour. Starts an
 Apache Kafka of its own unless told of one by --bootstrap; prints one JSON line a run. `cores` is what broker, processes
-and this script share: with two of them the curve is flat.
+and this script share: with two of them the curve ends at two.
 """
 
 import argparse
