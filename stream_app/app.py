@@ -55,6 +55,10 @@ MICRO_BATCH = 1024
 #: holds. Trades by account are watched one by one, and would hold up the event loop.
 TRADES_BATCH = 4096
 
+#: Topics that wait for none of the risk side: their agents change tables of their own. A visitor's list does not wait
+#: for trades, nor for the estimates of demand, which another process makes.
+LANES = {"clicks": "shop", "purchases": "shop", "item-counts": "demand"}
+
 #: Longest that the page of a decision looks for its record.
 REPLAY_S = 5.0
 
@@ -228,4 +232,5 @@ def _topic(app: Processor, settings: Settings, catalog: Catalog, name: str) -> B
         lateness_s=mine.lateness_s if mine is not None and name != "items" else None,
         max_ahead_s=mine.max_ahead_s if mine is not None else 3600.0,
         tombstones=declared.cleanup == "compact", max_records=TRADES_BATCH if name == "trades" else MICRO_BATCH,
+        lane=LANES.get(name, ""),
     )  # fmt: skip

@@ -29,7 +29,8 @@ class BatchTopic:
     lateness_s: how long after the newest event time of its partition an event still counts; None: always.
     max_ahead_s: an event time further ahead of the record's own timestamp is a mistake of the sender (milliseconds,
     a wrong clock) and would close the windows of its key: it goes to the dead letters. max_records: larger batches are
-    cut, so that agents learn from the first events of a backlog before they answer the last.
+    cut, so that agents learn from the first events of a backlog before they answer the last. lane: topics of one lane
+    wait for each other, partition by partition; name another for topics whose agents share no table with the rest.
     """
 
     name: str
@@ -40,6 +41,7 @@ class BatchTopic:
     max_ahead_s: float = 3600.0
     tombstones: bool = False
     max_records: int | None = None
+    lane: str = ""
 
     @cached_property
     def columnar(self) -> bool:

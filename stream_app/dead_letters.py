@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from stream_app.broker_kind import kind_of
 from stream_app.errors import TsrecError
@@ -34,8 +34,8 @@ from topics.dialect import Dialect
 from topics.errors import Header, Origin, RecordError, parse_error_headers
 
 __all__ = [
-    "ATTEMPTS", "MARKER", "MAX_ATTEMPTS", "Filter", "Letter", "RequeueOvertaken", "Requeued", "explanation", "letters",
-    "letters_of", "requeue", "summary",
+    "ATTEMPTS", "MARKER", "MAX_ATTEMPTS", "Filter", "Letter", "RequeueBroken", "RequeueOvertaken", "Requeued",
+    "explanation", "letters", "letters_of", "requeue", "summary",
 ]  # fmt: skip
 
 #: Header of a marker: its value is a JSON list of `partition:offset` of letters that were sent back.
@@ -121,7 +121,11 @@ class Requeued:
     exhausted: int = 0
 
 
-class RequeueOvertaken(TsrecError):
+class RequeueBroken(TsrecError):
+    """The broker has not taken a transaction of the requeue: what was in it is undone, and marked nowhere."""
+
+
+class RequeueOvertaken(RequeueBroken):
     """Another requeue of the same topic has begun since."""
 
 
@@ -210,6 +214,8 @@ async def requeue(
 
     Raises:
         RequeueOvertaken: another requeue of this topic has begun; it goes on with what is left.
+        RequeueBroken: the broker did not take a transaction. (Also where another requeue has begun: a broker may call
+            that an unknown error when it is told of it at the end of a transaction.)
     """
     done = Requeued()
     cluster = Cluster.of(cluster)
@@ -235,6 +241,14 @@ async def requeue(
         raise RequeueOvertaken(
             f"another requeue of {topic} has begun after this one had sent {done.sent:,} letters: let it end. No "
             "letter was sent twice"
+        ) from error
+    except KafkaError as error:
+        if not transactional:
+            raise
+        raise RequeueBroken(
+            f"the broker did not take a transaction of this requeue of {topic} ({error.__cause__ or error!r}) after "
+            f"{done.sent:,} letters had gone; what was in it is undone. If no other requeue goes on, begin again: no "
+            "letter is sent twice"
         ) from error
     finally:
         await producer.stop()

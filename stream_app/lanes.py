@@ -1,4 +1,8 @@
-"""One lane a partition: batches that share state run one after another, lanes beside each other, all bounded."""
+"""Lanes: batches that share state run one after another, lanes beside each other, all bounded.
+
+A topic names its lane, and each partition number has one of its own of every name: the state of a partition's keys is
+changed by one batch at a time, while another lane's agents wait for a model or a process.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ class _Work:
 
 
 class _Lane:
-    """What waits for one partition number, first come first served, at most DEPTH batches."""
+    """What waits for one partition number in one lane, first come first served, at most DEPTH batches."""
 
     def __init__(self) -> None:
         self._waiting: deque[_Work] = deque()
@@ -105,26 +109,27 @@ class Lanes:
     def __init__(self, app: Any, checkpoint: Checkpoint) -> None:
         self._app = app
         self._gate = checkpoint.gate
-        self._lanes: dict[int, _Lane] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._paused = False
         self._complaints = Complaints(logger)
         checkpoint.drainers.append(self.drain)
 
     async def put(self, tp: TP, topic: BatchTopic, records: RecordBatch, handlers: list[tuple[str, Handler]]) -> None:
-        """Queue a batch in the lane of its partition; waits while the lane is full."""
+        """Queue a batch in its topic's lane of its partition; waits while the lane is full."""
         consumer = self._app.consumer
         if not consumer.begin_batch(tp, records) or self._paused:
             return
-        lane = self._lanes.get(tp.partition)
+        key = topic.lane, tp.partition
+        lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[tp.partition] = _Lane()
-            self._tasks[tp.partition] = asyncio.get_running_loop().create_task(self._run(lane))
+            lane = self._lanes[key] = _Lane()
+            self._tasks[key] = asyncio.get_running_loop().create_task(self._run(lane))
         await lane.put(_Work(tp, topic, records, handlers))
 
-    def full(self, partition: int) -> bool:
-        """Whether `put` would wait for room in the lane of a partition."""
-        lane = self._lanes.get(partition)
+    def full(self, topic: BatchTopic, partition: int) -> bool:
+        """Whether `put` would wait for room in the lane of a partition of `topic`."""
+        lane = self._lanes.get((topic.lane, partition))
         return lane is not None and lane.full
 
     async def drain(self) -> None:
@@ -196,7 +201,7 @@ class Lanes:
 
     async def _attempt(self, name: str, handler: Handler, batch: Batch) -> None:
         """Run the agent over the batch; if it raises, take back what it changed and find the record it is."""
-        shards = self._app.shards(batch.partition)
+        shards = self._app.shards(batch.partition, batch.topic.lane)
         for shard in shards:
             shard.savepoint()
         try:

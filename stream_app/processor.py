@@ -102,6 +102,8 @@ class Processor(faust.App):  # type: ignore[misc]
         self.batch_topics: dict[str, BatchTopic] = {}
         self.batch_topic_names: set[str] = set()
         self.columnar_tables: list[Table] = []
+        #: Lane -> the tables that its agents change.
+        self._tables_of: dict[str, list[Table]] = {}
         self.metrics = metrics or Metrics()
         self.event_time = EventTime()
         self.dead_letters = BatchTopic(dead_letters, None, partitions)
@@ -137,6 +139,7 @@ class Processor(faust.App):  # type: ignore[misc]
         max_ahead_s: float = 3600.0,
         tombstones: bool = False,
         max_records: int | None = None,
+        lane: str = "",
     ) -> BatchTopic:
         """A topic to read in batches, or to send batches to. Declaring it twice gives the same one."""
         if name not in self.batch_topics:
@@ -150,6 +153,7 @@ class Processor(faust.App):  # type: ignore[misc]
                 max_ahead_s=max_ahead_s,
                 tombstones=tombstones,
                 max_records=max_records,
+                lane=lane,
             )
         return self.batch_topics[name]
 
@@ -165,12 +169,16 @@ class Processor(faust.App):  # type: ignore[misc]
         """A table whose rows are changed by records of `sources`, co-partitioned with them.
 
         Raises:
-            StateError: if the sources have different partition counts.
+            StateError: if the sources have different partition counts, or are in different lanes.
         """
         counts = {topic.partitions for topic in sources}
         if len(counts) > 1:
             names = ", ".join(f"{topic.name} ({topic.partitions})" for topic in sources)
             raise StateError(f"table {name}: its sources need equal partition counts, but they are {names}")
+        lanes = {topic.lane for topic in sources}
+        if len(lanes) > 1:
+            names = ", ".join(f"{topic.name} ({topic.lane!r})" for topic in sources)
+            raise StateError(f"table {name}: its sources must be in one lane, but they are {names}")
         table = Table(
             self,
             name,
@@ -182,6 +190,7 @@ class Processor(faust.App):  # type: ignore[misc]
         )
         self.tables.add(table)
         self.columnar_tables.append(table)
+        self._tables_of.setdefault(lanes.pop() if lanes else "", []).append(table)
         self.batch_topic_names.add(table.changelog_topic_name)
         return table
 
@@ -269,9 +278,10 @@ class Processor(faust.App):  # type: ignore[misc]
                     # The slower source decides, where both have been heard of.
                     self.metrics.evicted.labels(table.name).inc(table.evict(partition, min(known), EVICT_SCAN))
 
-    def shards(self, partition: int) -> list[Any]:
-        """The shards of all columnar tables that hold state of `partition`."""
-        return [table.shard(partition) for table in self.columnar_tables]
+    def shards(self, partition: int, lane: str | None = None) -> list[Any]:
+        """The shards of columnar tables that hold state of `partition`: of all, or of those of one lane."""
+        tables = self.columnar_tables if lane is None else self._tables_of.get(lane, ())
+        return [table.shard(partition) for table in tables]
 
     def producer_for(self, source: TopicPartition | None) -> AIOKafkaProducer:
         """The producer for what comes of `source`: its transaction's, or the one of the worker."""

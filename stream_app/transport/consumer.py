@@ -93,7 +93,9 @@ class Consumer(driver.Consumer):
                 continue
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                if self._goes_to_app(tp, record) and not self.app.lanes.full(tp.partition):
+                if self._goes_to_app(tp, record) and not self.app.lanes.full(
+                    self.app.batch_topics[tp.topic], tp.partition
+                ):
                     # Faust's loop makes four tasks for each message, to wait for room and for an end of the flow.
                     await self.app.deliver(tp, record)
                 else:

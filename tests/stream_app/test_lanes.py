@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from stream_app.batch import Batch
+from stream_app.errors import StateError
 from stream_app.lanes import DEPTH, JOINED_RECORDS, Handler, _Lane, _Work
 from stream_app.processor import Processor
 from stream_app.state.windows import TumblingCounts
@@ -22,6 +23,9 @@ from tests.stream_app.agents.conftest import batch_of
 from topics.errors import Reason
 from topics.events import Click
 from topics.spans import Spans
+
+#: Topics of the test of lanes that are apart.
+LANES_OF = {"clicks": "shop", "buys": "shop", "counts": "slow"}
 
 Sent = list[tuple[str, int, list[bytes | None]]]
 
@@ -231,3 +235,57 @@ async def test_a_full_lane_holds_up_whoever_brings_more_until_something_is_taken
     assert not lane.full
     for _ in range(DEPTH):  # all the room is back
         await asyncio.wait_for(lane.put(_Work(TP("clicks", 0), bench.clicks, records, [])), 5)
+
+
+async def test_topics_of_one_lane_wait_for_each_other_and_those_of_another_do_not() -> None:
+    """Of one partition number: what waits holds up its own lane alone, and undoes its own tables alone."""
+    app = Processor("lanes-apart", bootstrap="127.0.0.1:1")
+    topics = {name: app.batch_topic(name, Click, lane=lane) for name, lane in LANES_OF.items()}
+    tables = {
+        lane: app.columnar_table(f"{lane}-counts", TumblingCounts(60, windows=4), sources=sources)
+        for lane, sources in (("shop", [topics["clicks"], topics["buys"]]), ("slow", [topics["counts"]]))
+    }
+    consumer = Consumer()
+    app._consumer = consumer
+    order: list[str] = []
+    go_on = asyncio.Event()
+
+    async def agent(batch: Batch) -> None:
+        name = batch.topic.name
+        table = tables[batch.topic.lane]
+        table.shard(0).admit(batch.columns.user_id, table.source(name), batch.offsets, batch.columns.ts)
+        order.append(f"{name} begins")
+        if name == "counts":
+            await go_on.wait()
+            raise ValueError("no good")
+        if name == "clicks":
+            await asyncio.sleep(0.01)
+        order.append(f"{name} ends")
+
+    async def nowhere(*_: Any, **__: Any) -> None:
+        order.append("set aside")
+
+    app.outbox.send = nowhere  # type: ignore[method-assign]
+    for name in ("counts", "clicks", "buys"):
+        records = batch_of(topics[name], [Click("u1", "a", 5.0)]).records
+        await app.lanes.put(TP(name, 0), topics[name], records, [("agent", agent)])
+    async with asyncio.timeout(5):
+        while "buys ends" not in order:
+            await asyncio.sleep(0.001)
+        assert order == ["counts begins", "clicks begins", "clicks ends", "buys begins", "buys ends"]
+        go_on.set()
+        while len(consumer.done) < 3:
+            await asyncio.sleep(0.001)
+    assert order[-1] == "set aside"
+    assert len(tables["slow"].shard(0)) == 0, "what the failed batch changed is undone"
+    assert len(tables["shop"].shard(0)) == 1, "and nothing of the other lane"
+    await app.lanes.close()
+
+
+def test_a_table_of_two_lanes_is_refused() -> None:
+    app = Processor("lanes-mixed", bootstrap="127.0.0.1:1")
+    sources = [app.batch_topic("a", Click), app.batch_topic("b", Click, lane="own")]
+    with pytest.raises(
+        StateError, match=r"table t: its sources must be in one lane, but they are a \(''\), b \('own'\)"
+    ):
+        app.columnar_table("t", TumblingCounts(60, windows=4), sources=sources)

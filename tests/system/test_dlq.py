@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from stream_app import dead_letters
 from stream_app.cli import tsrec
 from stream_app.commands.dlq import _when
-from stream_app.dead_letters import ATTEMPTS, Filter, Letter, RequeueOvertaken, letters, requeue, summary
+from stream_app.dead_letters import ATTEMPTS, Filter, Letter, RequeueBroken, letters, requeue, summary
 from tests.system.brokers import Kafka, Tansu
 from tests.system.kafka_io import Record, create_topics, produce, read_all
 from topics.errors import Origin, Reason, RecordError, error_headers
@@ -152,7 +152,7 @@ async def test_two_requeues_at_once_send_each_letter_once(kafka: Kafka, name: st
         _after(0.7, lambda: requeue(kafka.bootstrap, topic, found)),
         return_exceptions=True,
     )
-    assert isinstance(outcomes[0], RequeueOvertaken), outcomes
+    assert isinstance(outcomes[0], RequeueBroken), outcomes
     home = await read_all(kafka.bootstrap, f"{name}.clicks")
     assert sorted(r.value or b"" for r in home) == sorted(GOOD % i for i in range(60))
 
