@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from faust.tables.base import Collection
+from faust.types import TP
 
 from stream_app.errors import StateError
 from stream_app.state.columns import Columns, ColumnSource, Layout
@@ -74,6 +75,9 @@ class Table(Collection):  # type: ignore[misc]
         self._persisted: dict[int, int] = {}
         self._epochs: dict[int, EpochGuard] = {}
         self._assigned: set[int] = set()
+        #: Offset of the first record that the broker still has of a changelog partition, where that mattered.
+        self._log_starts: dict[int, int] = {}
+        self._filling: dict[int, asyncio.Task[None]] = {}
         self._failure: Exception | None = None
         self._crashing: asyncio.Task[None] | None = None
         self._progress_at = 0.0
@@ -195,6 +199,9 @@ class Table(Collection):  # type: ignore[misc]
             return 0
         keys, values = records.keys, records.values
         held = self._persisted.get(partition, -1)
+        if records.fetch_offset > max(held + 1, self._log_starts.get(partition, 0)):
+            self._fill_hole(partition, held, records)
+            return 0
         new = records.offsets > held
         stale = self._epochs.setdefault(partition, EpochGuard()).stale(records.header_spans)
         if stale.any():
@@ -205,6 +212,33 @@ class Table(Collection):  # type: ignore[misc]
         self.shard(partition).apply(keys, values)
         self._persisted[partition] = max(held, records.next_offset - 1)
         return len(keys)
+
+    def _fill_hole(self, partition: int, held: int, records: Any) -> None:
+        """Have what is missing before `records` read, and these again after it.
+
+        When the flow is resumed after a rebalance, Faust empties its queues: what it had fetched of a standby's
+        changelog until then is gone, and it would go on behind it. Those rows would be missing at the takeover.
+        """
+        tp = TP(self.changelog_topic_name, partition)
+        recovery = self.app.tables.recovery
+        for seen in (recovery.active_offsets, recovery.standby_offsets):
+            if tp in seen:
+                seen[tp] = held  # Faust passes over what it has seen
+        if partition not in self._filling:
+            logger.info("%s [%s]: offsets %s to %s are read again", *tp, held + 1, records.fetch_offset - 1)
+            task = asyncio.get_running_loop().create_task(self._seek_back(tp))
+            self._filling[partition] = task
+            task.add_done_callback(lambda _: self._filling.pop(partition, None))
+
+    async def _seek_back(self, tp: TP) -> None:
+        try:
+            consumer = self.app.consumer
+            # What the broker has deleted cannot be read: that hole stays.
+            start = (await consumer.earliest_offsets(tp)).get(tp) or 0
+            self._log_starts[tp.partition] = start
+            await consumer.seek(tp, max(self.persisted_offset(tp) + 1, start))
+        except Exception as error:  # noqa: BLE001 - said here; the next batch that comes asks for it again
+            self.log.warning("%s cannot be read again yet: %r", tp, error)
 
     def _log_progress(self, done: bool = False) -> None:
         now = time.monotonic()
