@@ -149,19 +149,8 @@ class ItemTrends:
             known = self._partitions[number] = PartitionTrends(shard, self._items, self._settings, self._half_life_s)
         return known
 
-    def learn(
-        self,
-        partition: PartitionTrends,
-        previous: NDArray[np.int64],
-        numbers: NDArray[np.int64],
-        ts: NDArray[np.float64],
-    ) -> None:
-        """Learn from events of one partition, there and in the sum."""
-        partition.learn(previous, numbers, ts)
-        self.learn_sum(partition.to_indices(previous), partition.to_indices(numbers), ts)
-
     def learn_sum(self, previous: NDArray[np.int64], indices: NDArray[np.int64], ts: NDArray[np.float64]) -> None:
-        """Learn from events in the sum alone; items as indices of the process."""
+        """Learn from events in the sum alone, after their partitions have; items as indices of the process."""
         self.rules.update(previous, indices, ts)
         self.trending.update(indices, ts)
 

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from aiokafka.errors import KafkaError
 
-from stream_app.dead_letters import Filter, RequeueBroken
+from stream_app.dead_letters import Filter, RequeueBroken, RequeueOvertaken
 from stream_app.errors import TsrecError
 from stream_app.transport.partitioning import partition_of
 from stream_app.web.api.groups import forwarded_or
@@ -76,8 +76,10 @@ class _Asked:
             raise Problem(400, f"the body is not what is wanted: {error}") from None
         try:
             return _json(await self._letters.send_back(asked))
-        except RequeueBroken as error:
+        except RequeueOvertaken as error:
             raise Problem(409, str(error)) from error
+        except RequeueBroken as error:
+            raise Problem(503, str(error), headers={"Retry-After": "5"}) from error
         except TsrecError as error:
             raise Problem(503, f"the dead letters cannot be read now: {error}", headers={"Retry-After": "5"}) from error
         except (KafkaError, OSError) as error:

@@ -41,7 +41,8 @@ def feed(trends: ItemTrends, partition: int, events: list[tuple[list[bytes], np.
         for i in range(len(numbers)):
             past = numbers[:i][::-1][:4]
             previous[i, : len(past)] = past
-        trends.learn(part, previous, numbers, ts)
+        part.learn(previous, numbers, ts)
+        trends.learn_sum(part.to_indices(previous), part.to_indices(numbers), ts)
 
 
 def by_name(trends: ItemTrends, items: ItemIndex, now: float) -> tuple[dict[str, float], dict[str, float]]:
