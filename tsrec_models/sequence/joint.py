@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tsrec_models.sequence.intervals import CLOCK_WIDTH, unpack_clock
 from tsrec_models.sequence.joint_demand import RANK
 from tsrec_models.sequence.joint_network import SHARES, JointNetwork
-from tsrec_models.sequence.layer_kernels import norm_rows
 from tsrec_models.sequence.lstm import lstm_gates
 from tsrec_models.sequence.recurrent import to_array
 from tsrec_models.sequence.training_holdout import Holdout, encoded_blocks, ndcg, target_ranks
@@ -57,7 +56,7 @@ class Joint(Transformer):
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         h = self.settings.hidden
-        x: NDArray[np.float32] = norm_rows(self._embedded(table, rows, items, times), *self._norm_in)
+        x = self._entered(table, rows, items, times)
         gates = x @ self._enter
         gates += self._gate_bias
         before = np.ascontiguousarray(table[rows, self._lstm_columns])

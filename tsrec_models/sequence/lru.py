@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tsrec_models.sequence.dropout import Dropout
+from tsrec_models.sequence.fitted import Entry, FeedForward, Norm
 from tsrec_models.sequence.intervals import N_BUCKETS
-from tsrec_models.sequence.layer_kernels import gelu_rows, norm_rows
 from tsrec_models.sequence.lru_scan import linear_scan, scan_in_place
 from tsrec_models.sequence.network import SequenceNetwork
 from tsrec_models.sequence.neural import NeuralRecommender
@@ -124,13 +124,11 @@ class _Layer:
         with torch.no_grad():
             scale = block.input_scale().repeat(2)
             self.a = to_array(block.diagonal())
-            self.norm = (to_array(block.norm.weight), to_array(block.norm.bias))
+            self.norm = Norm(block.norm)
             self.enter = to_array((block.enter.weight * scale[:, None]).T)
             self.enter_bias = to_array(block.enter.bias * scale)
             self.leave, self.leave_bias = to_array(block.leave.weight.T), to_array(block.leave.bias)
-            self.norm2 = (to_array(block.norm2.weight), to_array(block.norm2.bias))
-            self.expand, self.expand_bias = to_array(block.expand.weight.T), to_array(block.expand.bias)
-            self.shrink, self.shrink_bias = to_array(block.shrink.weight.T), to_array(block.shrink.bias)
+            self.feed_forward = FeedForward(block)
 
 
 class LRU(NeuralRecommender):
@@ -147,31 +145,22 @@ class LRU(NeuralRecommender):
     def compile(self) -> None:
         super().compile()
         network = self.network
-        self._items = to_array(network.item.weight)
-        self._intervals = None if network.interval is None else to_array(network.interval.weight)
-        self._norm_in = (to_array(network.norm_in.weight), to_array(network.norm_in.bias))
-        self._norm_out = (to_array(network.norm_out.weight), to_array(network.norm_out.bias))
+        self._entry, self._norm_out = Entry(network), Norm(network.norm_out)
         self._layers = [_Layer(block) for block in network.blocks if isinstance(block, LRUBlock)]
 
     def step_hidden(
         self, hidden: NDArray[np.float32], items: NDArray[np.int64], buckets: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         result = np.empty(hidden.shape, np.float32)
-        x = self._items[items]
-        if self._intervals is not None:
-            x += self._intervals[buckets]
-        x = norm_rows(x, *self._norm_in)
+        x = self._entry(items, buckets)
         for index, layer in enumerate(self._layers):
-            entering = norm_rows(x, *layer.norm) @ layer.enter
+            entering = layer.norm(x) @ layer.enter
             offset = index * 2 * self.settings.hidden
             states = _recur_rows(layer.a, hidden, offset, entering, layer.enter_bias, result)
             x += states @ layer.leave
             x += layer.leave_bias
-            wide = norm_rows(x, *layer.norm2) @ layer.expand
-            gelu_rows(wide, layer.expand_bias)
-            x += wide @ layer.shrink
-            x += layer.shrink_bias
-        result[:, -self.settings.width :] = norm_rows(x, *self._norm_out)
+            layer.feed_forward.add_to(x)
+        result[:, -self.settings.width :] = self._norm_out(x)
         return result
 
     def encode_hidden(
@@ -204,12 +193,9 @@ class LRU(NeuralRecommender):
         """
         batch, length = items.shape
         h, rows = self.settings.hidden, np.arange(batch)
-        x = self._items[items.ravel()]
-        if self._intervals is not None:
-            x += self._intervals[buckets.ravel()]
-        x = norm_rows(x, *self._norm_in)
+        x = self._entry(items.ravel(), buckets.ravel())
         for index, layer in enumerate(self._layers):
-            states = norm_rows(x, *layer.norm) @ layer.enter
+            states = layer.norm(x) @ layer.enter
             states += layer.enter_bias
             scan_in_place(layer.a, states.reshape(batch, length, 2, h))
             hidden[:, index * 2 * h : (index + 1) * 2 * h] = states.reshape(batch, length, 2 * h)[rows, last]
@@ -218,11 +204,8 @@ class LRU(NeuralRecommender):
                 states = states.reshape(batch, length, 2 * h)[rows, last]
             x += states @ layer.leave
             x += layer.leave_bias
-            wide = norm_rows(x, *layer.norm2) @ layer.expand
-            gelu_rows(wide, layer.expand_bias)
-            x += wide @ layer.shrink
-            x += layer.shrink_bias
-        hidden[:, -self.settings.width :] = norm_rows(x, *self._norm_out)
+            layer.feed_forward.add_to(x)
+        hidden[:, -self.settings.width :] = self._norm_out(x)
 
     def outputs(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.ascontiguousarray(hidden[:, -self.settings.width :])

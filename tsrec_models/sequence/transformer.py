@@ -10,8 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tsrec_models.sequence.fitted import Entry, FeedForward, Norm
 from tsrec_models.sequence.intervals import CLOCK_WIDTH, N_BUCKETS, pack_clock, unpack_clock
-from tsrec_models.sequence.layer_kernels import gelu_rows, norm_rows
 from tsrec_models.sequence.neural import STEP_BLOCK, NeuralRecommender
 from tsrec_models.sequence.recurrent import to_array
 from tsrec_models.sequence.transformer_network import TransformerBlock, TransformerNetwork
@@ -134,16 +134,14 @@ class _Layer:
     """A block's weights as the kernels read them."""
 
     def __init__(self, block: TransformerBlock) -> None:
-        self.norm = (to_array(block.norm.weight), to_array(block.norm.bias))
+        self.norm = Norm(block.norm)
         self.qkv, self.qkv_bias = to_array(block.qkv.weight.T), to_array(block.qkv.bias)
         self.distance_bias = to_array(block.distance_bias)
         heads = len(self.distance_bias)
         time_bias = np.zeros((heads, N_BUCKETS), np.float32)
         self.time_bias = time_bias if block.time_bias is None else to_array(block.time_bias)
         self.merge, self.merge_bias = to_array(block.merge.weight.T), to_array(block.merge.bias)
-        self.norm2 = (to_array(block.norm2.weight), to_array(block.norm2.bias))
-        self.expand, self.expand_bias = to_array(block.expand.weight.T), to_array(block.expand.bias)
-        self.shrink, self.shrink_bias = to_array(block.shrink.weight.T), to_array(block.shrink.bias)
+        self.feed_forward = FeedForward(block)
 
 
 class Transformer(NeuralRecommender):
@@ -173,10 +171,7 @@ class Transformer(NeuralRecommender):
     def compile(self) -> None:
         super().compile()
         network = self.network
-        self._items = to_array(network.item.weight)
-        self._intervals = None if network.interval is None else to_array(network.interval.weight)
-        self._norm_in = (to_array(network.norm_in.weight), to_array(network.norm_in.bias))
-        self._norm_out = (to_array(network.norm_out.weight), to_array(network.norm_out.bias))
+        self._entry, self._norm_out = Entry(network), Norm(network.norm_out)
         self._layers = [_Layer(block) for block in network.blocks if isinstance(block, TransformerBlock)]
 
     def step(
@@ -207,25 +202,21 @@ class Transformer(NeuralRecommender):
         x = self.stage_inputs(table, rows, items, times)
         mixed = np.empty_like(x)
         for index, layer in enumerate(self._layers):
-            qkv = norm_rows(x, *layer.norm) @ layer.qkv
+            qkv = layer.norm(x) @ layer.qkv
             qkv += layer.qkv_bias
             offset = self._cache_column + index * self._layer_width
             _attend(table, rows, offset, qkv, elapsed, layer.distance_bias, layer.time_bias, CLOCK_WIDTH, mixed)
             x += mixed @ layer.merge
             x += layer.merge_bias
-            wide = norm_rows(x, *layer.norm2) @ layer.expand
-            gelu_rows(wide, layer.expand_bias)
-            x += wide @ layer.shrink
-            x += layer.shrink_bias
-        output = self.stage_output(table, rows, norm_rows(x, *self._norm_out))
+            layer.feed_forward.add_to(x)
+        output = self.stage_output(table, rows, self._norm_out(x))
         _move_rings(table, rows, CLOCK_WIDTH, window, pack_clock(times), self.with_times, output)
 
     def stage_inputs(
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """What the blocks get for one event of each of `rows`: [batch, width]."""
-        rows_in: NDArray[np.float32] = norm_rows(self._embedded(table, rows, items, times), *self._norm_in)
-        return rows_in
+        return self._entered(table, rows, items, times)
 
     def stage_output(
         self, table: NDArray[np.float32], rows: NDArray[np.int64], output: NDArray[np.float32]
@@ -233,14 +224,12 @@ class Transformer(NeuralRecommender):
         """The output [batch, width] of `rows` made from what the blocks give."""
         return output
 
-    def _embedded(
+    def _entered(
         self, table: NDArray[np.float32], rows: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Item vectors plus interval vectors: [batch, width]."""
-        x: NDArray[np.float32] = np.take(self._items, items, axis=0)
-        if self._intervals is not None:
-            x += self._intervals[self._buckets(times, unpack_clock(table[rows, :CLOCK_WIDTH]))]
-        return x
+        """Normalised vectors of items and of the intervals since each row's last event: [batch, width]."""
+        buckets = self._buckets(times, unpack_clock(table[rows, :CLOCK_WIDTH])) if self.with_times else None
+        return self._entry(items, buckets)
 
     def encode_hidden(
         self,
