@@ -44,6 +44,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 from whole_job import Producer, clicks, make_topics  # noqa: E402
 
 from tests.system.brokers import borrow_kafka, free_port  # noqa: E402
+from tests.system.orphans import ends_with_us  # noqa: E402
 from topics.catalog import Catalog  # noqa: E402
 from topics.spans import Spans  # noqa: E402
 
@@ -185,7 +186,8 @@ class Worker:
             os.environ, TSREC_TOPIC_PREFIX=prefix, TSREC_GROUP=f"{prefix}worker", TSREC_BOOTSTRAP=bootstrap,
             TSREC_WEB_PORT=str(self.port), TSREC_WEB_RATE="0", TSREC_LOG_LEVEL="WARNING", TSREC_MODEL=str(MODEL),
         )  # fmt: skip
-        self.process = subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker"], env=env, cwd=ROOT)
+        command = [sys.executable, "-m", "stream_app.cli", "worker"]
+        self.process = subprocess.Popen(command, env=env, cwd=ROOT, preexec_fn=ends_with_us())
         self.stats = psutil.Process(self.process.pid)
         self.first = first
 
@@ -226,7 +228,7 @@ def child(args: argparse.Namespace, *words: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, *map(str, words)]
     if args.first:
         command = ["chrt", "-r", "10", *command]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=ends_with_us())
 
 
 async def outputs(consumer: AIOKafkaConsumer, topic: str) -> int:

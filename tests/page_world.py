@@ -38,7 +38,7 @@ RATE, SPEED = 150.0, 5.0
 
 
 class World:
-    """A running worker; `stop` ends the replay."""
+    """A running worker; `spoil` sends it records that are not JSON, `stop` ends the replay."""
 
     def __init__(self, broker: Tansu, worker: WorkerProcess, port: int) -> None:
         self.broker = broker
@@ -46,6 +46,7 @@ class World:
         self.url = f"http://127.0.0.1:{port}"
         self.catalog = Catalog()
         self._stopping = threading.Event()
+        self._spoilt = 0
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._play, daemon=True)
 
@@ -61,6 +62,10 @@ class World:
             self._thread.join(10)
         if self._failure is not None:
             raise self._failure
+
+    def spoil(self, records: int) -> None:
+        """Have so many clicks that are not JSON sent with what comes next."""
+        self._spoilt = records
 
     def ask(self, path: str) -> Any:
         """GET, decoded."""
@@ -102,6 +107,8 @@ class World:
                 if not planted and passed > 4.0:
                     planted = True
                     due += too_fast(newest) + jump(newest) + bad_clicks()
+                spoilt, self._spoilt = self._spoilt, 0
+                due += [Event("clicks", b"u3", b"{")] * spoilt
                 await self._send(producer, due)
                 await asyncio.sleep(0.05)
         finally:

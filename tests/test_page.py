@@ -210,6 +210,7 @@ def test_topics_state_and_figures_are_the_workers(watched: Watched, world: World
 
 def test_dead_letters_are_shown_with_the_complaint_and_go_back_after_a_dry_run(watched: Watched) -> None:
     page = watched.page
+    until(page, "document.getElementById('letters-note').textContent.includes('set aside')")  # they come after a while
     page.locator("#letters-load").click()
     group = page.locator("#letters tbody tr", has_text="missing required field")
     group.wait_for(timeout=WAIT_MS)
@@ -231,6 +232,24 @@ def test_dead_letters_are_shown_with_the_complaint_and_go_back_after_a_dry_run(w
         page,
         f"document.querySelector('#letters .actions').textContent.includes('{BAD_CLICKS // 2} were sent back before')",
     )
+
+
+def test_letters_that_come_after_they_were_read_are_told_of(watched: Watched, world: World) -> None:
+    page = watched.page
+    until(page, f"parseInt(document.getElementById('letters-note').textContent) >= {BAD_CLICKS}")
+    page.wait_for_timeout(2000)  # what another test has sent back has come again
+    button = page.locator("#letters-load")
+    button.click()
+    page.locator("#letters tbody tr").first.wait_for(timeout=WAIT_MS)
+    page.wait_for_timeout(1000)
+    assert button.inner_text() == "Read again"
+    world.spoil(3)
+    until(page, "document.getElementById('letters-load').textContent === 'Read again: 3 new'")
+    button.click()
+    group = page.locator("#letters tbody tr", has_text="undecodable")
+    group.wait_for(timeout=WAIT_MS)
+    assert group.locator("td").nth(1).inner_text() == "3"
+    until(page, "document.getElementById('letters-load').textContent === 'Read again'")
 
 
 def test_the_token_is_asked_for_and_not_kept_where_a_script_can_read_it(watched: Watched) -> None:

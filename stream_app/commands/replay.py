@@ -104,16 +104,21 @@ def _values(texts: tuple[str, ...]) -> dict[str, dict[str, str]]:
 @click.option("--speed", type=click.FloatRange(0, min_open=True), help="As it happened, so many times as fast.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Records a second.")
 @click.option("--limit", "-n", type=click.IntRange(1), help="End after so many records.")
+@click.option(
+    "--max-refused", type=click.IntRange(0), default=0, show_default=True, metavar="ROWS",
+    help="More rows that do not fit end with exit code 1.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Read and check the files; send nothing.")
 def command(
     files: tuple[Path, ...], topic: str, bootstrap: str | None, fields: tuple[str, ...], values: tuple[str, ...],
     constants: tuple[str, ...], only: tuple[str, ...], skip: tuple[str, ...], time_unit: str,
-    columns: str | None, delimiter: str, speed: float | None, rate: float | None, limit: int | None, dry_run: bool,
+    columns: str | None, delimiter: str, speed: float | None, rate: float | None, limit: int | None, max_refused: int,
+    dry_run: bool,
 ) -> None:  # fmt: skip
     """Send the records of FILES (.csv, .tsv, .jsonl, .parquet, also .gz) to a topic, written as the contract says.
 
-    Keys choose the partition as Java's clients do. Rows that do not fit the contract are counted, and the first of them
-    named; exit code 1 where none fits.
+    Keys choose the partition as Java's clients do. Rows that do not fit the contract are left out, counted, and the
+    first of them named; all others are sent. The exit code is 0 where no more than --max-refused were left out, else 1.
 
     \b
     tsrec replay retail.parquet -t purchases --field user_id=CustomerID --field item_id=StockCode \\
@@ -153,9 +158,14 @@ def command(
     for error in tally.errors:
         click.echo(f"refused: {error}", err=True)
     if tally.refused:
-        click.echo(f"{tally.refused:,} rows do not fit the contract", err=True)
-        if not tally.sent:
-            raise TsrecError(f"no row fits the contract of {known.name}")
+        click.echo(f"{tally.refused:,} of {tally.refused + tally.sent:,} rows do not fit the contract", err=True)
+    if tally.refused and not tally.sent:
+        raise TsrecError(f"no row fits the contract of {known.name}")
+    if tally.refused > max_refused:
+        raise TsrecError(
+            f"the rows that fit were {verb}, {tally.refused:,} were not: mend them, leave them out with --skip, "
+            f"or accept them with --max-refused {tally.refused}"
+        )
 
 
 class _progress:
@@ -199,10 +209,12 @@ def _chunks(
     for number, file in enumerate(files):
         row = 0
         for chunk in read_file(file, type_, key, layout):
-            for error in chunk.errors:
+            # Rows behind the last one that is wanted are not looked at, whatever they are.
+            errors = [error for n, error in enumerate(chunk.errors) if left is None or error.row - n < left]
+            for error in errors:
                 if len(tally.errors) < SHOWN_ERRORS:
                     tally.errors.append(f"{file.name}, record {row + error.row + 1}: {error.message}")
-            tally.refused += len(chunk.errors)
+            tally.refused += len(errors)
             row += len(chunk.values) + len(chunk.errors)
             if left is not None and len(chunk.values) >= left:
                 head = slice(0, left)

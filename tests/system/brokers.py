@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.system.orphans import ends_with_us, unwind_when_terminated
+
 __all__ = ["Kafka", "Tansu", "borrow_kafka", "free_port", "kafka_home", "tansu_binary", "wait_for_port"]
 
 SHARED_KAFKA = Path(__file__).resolve().parents[3] / "shared" / "kafka"
@@ -95,7 +97,7 @@ class Kafka:
         log = (self.folder / "broker.log").open("ab")
         self.process = subprocess.Popen(
             [str(self.home / "bin" / "kafka-server-start.sh"), str(self.config)],
-            stdout=log, stderr=log, env=env, start_new_session=True,
+            stdout=log, stderr=log, env=env, start_new_session=True, preexec_fn=ends_with_us(signal.SIGKILL),
         )  # fmt: skip
         wait_for_port(self.port, 60, self.process)
 
@@ -143,7 +145,7 @@ class Tansu:
                     str(self.binary), "broker", "--listener-url", url, "--advertised-listener-url", url,
                     "--storage-engine", "memory://tansu/",
                 ],
-                stdout=log, stderr=log, env=dict(os.environ, RUST_LOG="error"),
+                stdout=log, stderr=log, env=dict(os.environ, RUST_LOG="error"), preexec_fn=ends_with_us(signal.SIGKILL),
             )  # fmt: skip
         wait_for_port(self.port, 30, self.process)
 
@@ -156,12 +158,16 @@ class Tansu:
 
 
 def borrow_kafka(stack: ExitStack, folder: Path, refuse: Callable[[str], object]) -> Kafka:
-    """An Apache Kafka of a benchmark's own, in `folder`, until `stack` ends; without a Kafka `refuse` is told why."""
+    """An Apache Kafka of a benchmark's own, in `folder`, until `stack` ends; without a Kafka `refuse` is told why.
+
+    A benchmark that is cut short (`timeout`, Ctrl-C, kill -9) leaves no broker behind.
+    """
     home = kafka_home()
     if home is None:
         refuse("no Apache Kafka: set KAFKA_HOME")
         raise SystemExit(2)
+    unwind_when_terminated()
     broker = Kafka(home, folder / "kafka")
-    broker.start()
     stack.callback(broker.stop)
+    broker.start()
     return broker

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.system.orphans import ends_with_us
+
 __all__ = ["ROOT", "WorkerProcess", "wait_until"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +48,9 @@ class WorkerProcess:
     def start(self) -> WorkerProcess:
         """Start it; its log goes on in the same file."""
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(self.command, env=self.env, cwd=ROOT, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self.command, env=self.env, cwd=ROOT, stdout=log, stderr=log, preexec_fn=ends_with_us()
+            )
         return self
 
     def cpu_s(self) -> float:

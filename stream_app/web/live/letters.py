@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -24,8 +24,11 @@ SHOWN, SHOWN_BYTES = 50, 4_000
 RATE = 200.0
 #: Letters of one requeue; the command takes any number.
 MAX_REQUEUE = 1_000
-#: What was read is shown again for so long.
+#: What was read is shown again for so long, unless this worker has set more aside since.
 AGE_S = 2.0
+
+#: When letters were read, how many were set aside then, and the letters: none yet.
+_NOT_READ: Final[tuple[float, float, list[Letter]]] = (float("-inf"), 0.0, [])
 
 
 class Requeue(Struct, forbid_unknown_fields=True):
@@ -45,7 +48,7 @@ class Letters:
     def __init__(self, context: WebContext) -> None:
         self._context = context
         self._lock = asyncio.Lock()
-        self._read: tuple[float, list[Letter]] = (float("-inf"), [])
+        self._read: tuple[float, float, list[Letter]] = _NOT_READ
 
     async def show(self, wanted: Filter) -> dict[str, Any]:
         """Groups of all letters that were read, and the latest of those wanted."""
@@ -63,7 +66,7 @@ class Letters:
         if wanted == Filter():
             raise Problem(400, "say which letters: give reason, stage, topic, message or position")
         async with self._lock:
-            self._read = (float("-inf"), [])  # what was marked meanwhile counts
+            self._read = _NOT_READ  # what was marked meanwhile counts
             found = [letter for letter in await self._letters() if wanted.matches(letter)]
             open_ones = [letter for letter in found if not letter.requeued]
             chosen = [letter for letter in open_ones if letter.attempts < MAX_ATTEMPTS][:MAX_REQUEUE]
@@ -82,7 +85,7 @@ class Letters:
             done = await asyncio.shield(
                 asyncio.ensure_future(requeue(self._context.processor.cluster, self._topic, chosen, rate=RATE))
             )
-            self._read = (float("-inf"), [])
+            self._read = _NOT_READ
             return answer | {"dry_run": False, "sent": done.sent, "homeless": done.homeless}
 
     @property
@@ -90,12 +93,18 @@ class Letters:
         return self._context.catalog["dead-letters"].kafka_name
 
     async def _letters(self) -> list[Letter]:
-        read_at, letters = self._read
-        if time.monotonic() - read_at < AGE_S:
+        read_at, known, letters = self._read
+        set_aside = self._set_aside()
+        if time.monotonic() - read_at < AGE_S and known == set_aside:
             return letters
         letters = letters_of(await tail(self._context.processor.cluster, self._topic, PER_PARTITION))
-        self._read = (time.monotonic(), letters)
+        self._read = (time.monotonic(), set_aside, letters)
         return letters
+
+    def _set_aside(self) -> float:
+        """Letters of this worker since it began."""
+        (family,) = self._context.metrics.dead_letters.collect()
+        return sum(sample.value for sample in family.samples if sample.name.endswith("_total"))
 
     def _complaint(self, letter: Letter) -> str:
         catalog = self._context.catalog

@@ -49,7 +49,7 @@ def test_a_csv_of_a_foreign_source(clicks: Callable[..., list[Any]], tmp_path: P
     path = tmp_path / f"clicks{suffix}"
     path.write_bytes(gzip.compress(CSV.encode()) if suffix.endswith("gz") else CSV.encode())
     outcome, records = clicks(path, *FOREIGN)
-    assert outcome.code == 0
+    assert outcome.code == 1  # what fits has arrived all the same
     assert records == [
         {"user_id": "7", "item_id": "i1", "ts": 1511658000.0, "action": "view"},
         {"user_id": "8", "item_id": "i2", "ts": 1511658001.0, "action": "favorite"},
@@ -58,7 +58,8 @@ def test_a_csv_of_a_foreign_source(clicks: Callable[..., list[Any]], tmp_path: P
     assert "record 3: kind cannot be read: 'buy'" in outcome.err
     assert "record 4: who is missing" in outcome.err
     assert "record 5: when cannot be read: 'soon'" in outcome.err
-    assert "3 rows do not fit the contract" in outcome.err
+    assert "3 of 5 rows do not fit the contract" in outcome.err
+    assert "accept them with --max-refused 3" in outcome.err
 
 
 @pytest.mark.system
@@ -96,7 +97,7 @@ def test_json_lines_with_dates_and_numbers_for_ids(clicks: Callable[..., list[An
         {"user_id": "7", "item_id": "i1", "ts": 1767323045.0},
         {"user_id": "x", "item_id": "é", "ts": 1767319445.0},
     ]
-    assert "2 rows do not fit" in outcome.err
+    assert "2 of 4 rows do not fit" in outcome.err
 
 
 @pytest.mark.system
@@ -164,9 +165,23 @@ def test_a_rate_and_a_speed_are_kept(clicks: Callable[..., list[Any]], tmp_path:
 def test_a_dry_run_reads_and_checks_without_a_broker(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "clicks.csv"
     path.write_text(CSV)
-    outcome = run("replay", path, "-t", "clicks", *FOREIGN, "--dry-run", "--bootstrap", "127.0.0.1:1")
+    outcome = run("replay", path, "-t", "clicks", *FOREIGN, "--skip", "kind=buy", "--dry-run", "--limit", "1")
     assert outcome.code == 0
+    assert outcome.err == ""
+    assert "read 1 records" in outcome.out
+
+
+@pytest.mark.parametrize(("allowed", "code"), [((), 1), (("--max-refused", 2), 1), (("--max-refused", 3), 0)])
+def test_more_refused_rows_than_are_allowed_are_a_failure(
+    run: Run, tmp_path: Path, allowed: tuple[object, ...], code: int
+) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text(CSV)
+    outcome = run("replay", path, "-t", "clicks", *FOREIGN, "--dry-run", *allowed)
+    assert outcome.code == code
     assert "read 2 records" in outcome.out
+    assert "3 of 5 rows do not fit the contract" in outcome.err
+    assert ("the rows that fit were read, 3 were not" in outcome.err) == (code == 1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import { say } from "./say.js";
 import { ask } from "./stream.js";
 
 let wanted = null;
+let known = 0; // set aside so far, as the worker counts them
+let read = null; // how many of them were known when the letters were read; null: not read yet, or just being read
 
 export function setUp() {
   byId("letters-load").addEventListener("click", () => load());
@@ -11,14 +13,17 @@ export function setUp() {
 
 /** What this worker has set aside since it began, from its metrics. */
 export function counted(letters) {
-  const all = Object.values(letters).flatMap(Object.values).reduce((a, b) => a + b, 0);
-  text(byId("letters-note"), all ? `${count(all)} set aside by this worker since it began` : "none since this worker began");
+  known = Object.values(letters).flatMap(Object.values).reduce((a, b) => a + b, 0);
+  text(byId("letters-note"), known ? `${count(known)} set aside by this worker since it began` : "none since this worker began");
+  if (read !== null) text(byId("letters-load"), known > read ? `Read again: ${count(known - read)} new` : "Read again");
 }
 
 async function load() {
   const box = byId("letters"), button = byId("letters-load");
   button.disabled = true;
   text(button, "Reading …");
+  read = null;
+  const before = known;
   try {
     const found = await ask(`/live/dead-letters?${new URLSearchParams(wanted ?? {})}`);
     box.replaceChildren(...draw(found));
@@ -28,6 +33,7 @@ async function load() {
   }
   button.disabled = false;
   text(button, "Read again");
+  read = before;
 }
 
 const same = (group) => wanted && wanted.reason === group.reason && wanted.stage === group.stage && wanted.topic === group.topic && wanted.message === part(group);
