@@ -216,8 +216,8 @@ class Table(Collection):  # type: ignore[misc]
     def _fill_hole(self, partition: int, held: int, records: Any) -> None:
         """Have what is missing before `records` read, and these again after it.
 
-        When the flow is resumed after a rebalance, Faust empties its queues: what it had fetched of a standby's
-        changelog until then is gone, and it would go on behind it. Those rows would be missing at the takeover.
+        Faust can lose what it has fetched: it empties its queues when the flow is resumed, and passes over records of
+        partitions that were paused meanwhile. It would then go on behind them, and those rows be missing at a takeover.
         """
         tp = TP(self.changelog_topic_name, partition)
         recovery = self.app.tables.recovery

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,7 +18,7 @@ from mode.utils.futures import maybe_set_exception, maybe_set_result
 from stream_app.transport.fetching import hand_over_batches
 from stream_app.transport.lease import Lease
 
-__all__ = ["ConsumerThread", "Polled", "Sought"]
+__all__ = ["ActivePartitions", "ConsumerThread", "Polled", "Sought"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,24 @@ class Sought(NamedTuple):
     number: int
     offsets: dict[TP, int | None]  # None: nothing committed, read from where the reset policy says
     metadata: dict[TP, str]
+
+
+class ActivePartitions:
+    """Faust's set of partitions that are not paused, as it stands when asked.
+
+    aiokafka takes an empty set for all partitions. The set is empty while recovery turns from the changelogs of its
+    own partitions to those it follows as a standby: a poll then took records of these, which nobody wanted yet and
+    which never came again.
+    """
+
+    def __init__(self, partitions: Set[TP]) -> None:
+        self._partitions = partitions
+
+    def __contains__(self, tp: object) -> bool:
+        return tp in self._partitions
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class Polled(dict[TP, list[Any]]):
@@ -71,17 +89,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if not task.cancelled() and (error := task.exception()) is not None and not self.should_stop:
             self._failing = self.thread_loop.create_task(self.crash(error.__cause__ or error))
 
-    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Polled:
+    async def getmany(self, active_partitions: Set[TP] | None, timeout: float) -> Polled:
         """What has been fetched, asked for straight away: by way of Faust's queue of calls it takes several turns of
         both loops, for every poll."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Polled] = loop.create_future()
+        wanted = None if active_partitions is None else ActivePartitions(active_partitions)
 
         async def fetch() -> None:
             consumer = self._ensure_consumer()
             try:
                 records = await self._fetch_records(
-                    consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records
+                    consumer, wanted, timeout=timeout, max_records=consumer._max_poll_records
                 )
             except BaseException as error:
                 loop.call_soon_threadsafe(maybe_set_exception, answer, error)
