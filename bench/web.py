@@ -43,8 +43,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from whole_job import Producer, clicks, make_topics  # noqa: E402
 
+from stream_app.orphans import ends_with_us  # noqa: E402
 from tests.system.brokers import borrow_kafka, free_port  # noqa: E402
-from tests.system.orphans import ends_with_us  # noqa: E402
 from topics.catalog import Catalog  # noqa: E402
 from topics.spans import Spans  # noqa: E402
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from stream_app.errors import BrokerUnavailable, UsageError
+from stream_app.orphans import ends_with_us
 
 __all__ = ["FETCH_WAIT_MS", "SESSION_TIMEOUT_S", "EmbeddedBroker", "free_port"]
 
@@ -66,6 +67,7 @@ class EmbeddedBroker:
         self.process = subprocess.Popen(
             [self._binary, *arguments, "--storage-engine", "memory://tansu/"],
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=dict(os.environ, RUST_LOG="error"),
+            preexec_fn=ends_with_us(),
         )  # fmt: skip
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:

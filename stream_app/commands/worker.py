@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from stream_app.cores import keep_to
+from stream_app.orphans import ends_with_us
 from stream_app.settings import load
 
 __all__ = ["command"]
@@ -58,13 +59,15 @@ def _supervise(processes: int, given: dict[str, object]) -> int:
     own = ("web_port", "core")
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if name not in own]
     stopping = False
+    workers: list[subprocess.Popen[bytes]] = []
 
     def start(i: int) -> subprocess.Popen[bytes]:
         port = settings.web_port + i if settings.web_port else 0
         each = [f"--web-port={port}", *arguments]
         if settings.core is not None:
             each.append(f"--core={(settings.core + i) % (os.cpu_count() or 1)}")
-        return subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker", *each])
+        command = [sys.executable, "-m", "stream_app.cli", "worker", *each]
+        return subprocess.Popen(command, preexec_fn=ends_with_us())
 
     def stop(*_: object) -> None:
         nonlocal stopping
@@ -75,7 +78,9 @@ def _supervise(processes: int, given: dict[str, object]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    workers = [start(i) for i in range(processes)]
+    for i in range(processes):
+        if not stopping:
+            workers.append(start(i))  # noqa: PERF401 - `stop` knows each at once
     started = [time.monotonic()] * processes
     pause_s = [RESTART_S] * processes
     while not stopping:

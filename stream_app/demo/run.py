@@ -27,6 +27,7 @@ from stream_app.demo.story import DATA, LATENESS_S, Event, items, shop_events, t
 from stream_app.demo.tally import Tally
 from stream_app.embedded import FETCH_WAIT_MS, SESSION_TIMEOUT_S, EmbeddedBroker, free_port
 from stream_app.errors import TsrecError
+from stream_app.orphans import ends_with_us, unwind_when_terminated
 from stream_app.settings import Settings, load
 from stream_app.transport.builder import build_batches
 from stream_app.transport.partitioning import partitions_of
@@ -59,6 +60,7 @@ async def run_demo(*, seconds: float, rate: float, speed: float) -> int:
     seconds: how long to replay, 0 until stopped. rate: shop events a second. speed: trades replayed so much faster
     than they happened.
     """
+    unwind_when_terminated()
     folder = Path(tempfile.mkdtemp(prefix="tsrec-demo-"))
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -118,8 +120,9 @@ def _start_worker(settings: Settings, folder: Path) -> subprocess.Popen[bytes]:
         arguments.append(f"--model={settings.model}")
     with (folder / "worker.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "stream_app.cli", "worker", *arguments], env=environment, stdout=log, stderr=log
-        )
+            [sys.executable, "-m", "stream_app.cli", "worker", *arguments], env=environment, stdout=log, stderr=log,
+            preexec_fn=ends_with_us(),
+        )  # fmt: skip
 
 
 def _stop_worker(worker: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.system.orphans import ends_with_us, unwind_when_terminated
+from stream_app.orphans import ends_with_us, unwind_when_terminated
 
 __all__ = ["Kafka", "Tansu", "borrow_kafka", "free_port", "kafka_home", "tansu_binary", "wait_for_port"]
 

