@@ -111,7 +111,8 @@ def _text(explanation: Explanation) -> str:
             for name, value in (("rules", because.by_rules), ("model", because.by_model))
             if value is not None
         ]
-        lines.append(f"    {because.item_id}  ({because.place} events ago)  " + ", ".join(parts))
+        ago = "latest" if because.place == 1 else f"latest but {because.place - 1}"
+        lines.append(f"    {because.item_id}  ({ago})  " + ", ".join(parts))
     if not explanation.because:
         lines.append("    nothing the user did speaks for it: many take it now")
     return "\n".join(lines)

@@ -139,8 +139,23 @@ def command(
         metrics=metrics,
     )  # fmt: skip
     result: dict[str, Any] = {"model": name, "version": manifest.version, "artifact": str(out)}
-    result |= {"users": log.n_users, "items": log.n_items, "events": len(log)}
+    result |= {"users": log.n_users, "items": log.n_items, "events": len(log), "state_width": model.state_width}
+    if hint := _serving_hint(model.state_width):
+        click.echo(hint, err=True)
     click.echo(json.dumps(result | metrics | {"train_s": round(time.monotonic() - started, 1), "seed": seed}))
+
+
+def _serving_hint(state_width: int) -> str | None:
+    """What to set before a worker can step the model, if its state is wider than users' rows are by default."""
+    from stream_app.settings import Settings
+
+    rows = Settings.model_fields["hidden_width"].default
+    if state_width <= rows:
+        return None
+    return (
+        f"to let it answer: its state takes {state_width} floats a user, rows have {rows} unless "
+        f"TSREC_HIDDEN_WIDTH={state_width} is set from the start of a worker's group"
+    )
 
 
 def _log(path: Path | None, topics: tuple[str, ...], max_events: int, bootstrap: str | None, columns: str) -> Log:
@@ -151,7 +166,10 @@ def _log(path: Path | None, topics: tuple[str, ...], max_events: int, bootstrap:
         from tsrec_models.preparation.reading import read_log
 
         names = _columns(columns)
-        return read_log(path, user=names["user_id"], item=names["item_id"], ts=names["ts"]).log
+        reading = read_log(path, user=names["user_id"], item=names["item_id"], ts=names["ts"])
+        for reason, count in reading.dropped.items():
+            click.echo(f"{count} rows {reason} left out", err=True)
+        return reading.log
     from stream_app.commands._common import catalog_of, run, settings_for
     from stream_app.security import cluster_of
     from stream_app.topic_log import read_topics

@@ -49,6 +49,30 @@ def test_training_writes_an_artifact_and_prints_its_metrics(clicks: Path, tmp_pa
     assert (ids >= 0).all()
 
 
+def test_a_model_too_wide_for_users_rows_says_what_to_set(clicks: Path, tmp_path: Path) -> None:
+    from stream_app.items import ItemIndex
+    from stream_app.models import LiveModel
+
+    out = tmp_path / "model"
+    quick = [*QUICK, "--set", "hidden=40"]
+    wide = CliRunner().invoke(command, [str(clicks), "--out", str(out), *quick], catch_exceptions=False)
+    width = json.loads(wide.stdout.splitlines()[-1])["state_width"]
+    assert width == load_artifact(out, device="cpu").model.state_width
+    assert f"TSREC_HIDDEN_WIDTH={width}" in wide.stderr
+    LiveModel.load(out, ItemIndex(), device="cpu", max_state_width=width)
+    narrow = CliRunner().invoke(
+        command, [str(clicks), "--out", str(out), "--model", "gru", *quick], catch_exceptions=False
+    )
+    assert "TSREC_HIDDEN_WIDTH" not in narrow.stderr
+
+
+def test_rows_left_out_are_counted(clicks: Path, tmp_path: Path) -> None:
+    with clicks.open("a") as file:
+        file.write("\nu1,,1700000000\n,sku1,1700000000")
+    arguments = [str(clicks), "--out", str(tmp_path / "m"), "--model", "gru", *QUICK]
+    assert "2 rows without user or item left out" in CliRunner().invoke(command, arguments).stderr
+
+
 def test_a_search_uses_settings_it_tried(clicks: Path, tmp_path: Path) -> None:
     arguments = [str(clicks), "--out", str(tmp_path / "m"), "--search", "random", "--max-minutes", "0.05", *QUICK]
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
