@@ -1,6 +1,6 @@
 """GET /recommendations/{user} while events flow, and what that costs the stream.
 
-    python bench/web.py latency [--rate 1000] [--events-rate 2000] [--seconds 20]
+    python bench/web.py latency [--rate 1000] [--events-rate 2000] [--seconds 20] [--lead 60]
     python bench/web.py floor [--rate 1000] [--events-rate 2000] [--seconds 20]
     python bench/web.py throughput [--rate 1000] [--events 200000] [--rounds 3]
 
@@ -246,9 +246,10 @@ async def latency(args: argparse.Namespace, bootstrap: str) -> None:
     recommendations = catalog["recommendations"].kafka_name
     await worker.ready()
     # What is asked for must be known: events come first, for long enough that the worker is up and warm.
-    lead_s = 8.0
-    first = child(args, "produce", bootstrap, catalog["clicks"].kafka_name, args.events_rate, lead_s)
-    while await outputs(watcher, recommendations) < args.events_rate * lead_s * 0.98 and worker.process.poll() is None:
+    first = child(args, "produce", bootstrap, catalog["clicks"].kafka_name, args.events_rate, args.lead)
+    while (
+        await outputs(watcher, recommendations) < args.events_rate * args.lead * 0.98 and worker.process.poll() is None
+    ):
         await asyncio.sleep(0.2)
     first.wait()
     seconds = args.seconds + WARM_UP_S
@@ -346,6 +347,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000.0, help="requests a second")
     parser.add_argument("--events-rate", type=float, default=2000.0)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument(
+        "--lead", type=float, default=8.0, help="seconds of events before the requests; a new JVM's want 60"
+    )
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first", action="store_true")
