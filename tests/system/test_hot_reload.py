@@ -19,22 +19,24 @@ from tests.system.kafka_io import create_topics
 from tests.system.workers import WorkerProcess, wait_until
 from topics.catalog import Catalog
 from topics.spans import Spans
-from tsrec_models.artifacts import save_artifact
+from tsrec_models.artifacts import load_artifact, save_artifact
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.gru import GRU
+from tsrec_models.sequence.neural import NeuralRecommender
 from tsrec_models.sequence.training import fit
 from tsrec_models.sequence.training_settings import Settings as TrainingSettings
+from tsrec_models.sequence.transformer import Transformer
 
 pytestmark = pytest.mark.system
 
 USERS, ITEMS, RATE, SECONDS = 300, 400, 300, 12.0
 
 
-def train(folder: Path, seed: int) -> Path:
+def train(folder: Path, seed: int, kind: type[NeuralRecommender]) -> Path:
     draw = np.random.default_rng(seed)
     users, items = draw.integers(0, 200, 4000), draw.integers(0, ITEMS, 4000)
     log = Log.from_arrays(users, items, np.arange(4000.0), item_ids=[f"i{i}" for i in range(ITEMS)], n_items=ITEMS)
-    model = fit(log, model=GRU, settings=TrainingSettings(epochs=1), validation=None, seed=seed)
+    model = fit(log, model=kind, settings=TrainingSettings(epochs=1), validation=None, seed=seed)
     save_artifact(folder, model, list(log.item_ids), data_hash="-", settings={"neural_weight": 0.5}, metrics={})
     return folder
 
@@ -64,19 +66,23 @@ async def play(bootstrap: str, catalog: Catalog, sent: dict[str, float], changes
         await producer.stop()
 
 
-async def test_models_are_swapped_under_load(tansu: Tansu, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [GRU, Transformer])
+async def test_models_are_swapped_under_load(tansu: Tansu, tmp_path: Path, kind: type[NeuralRecommender]) -> None:
     store = ModelStore(tmp_path / "store")
-    versions = [store.push(train(tmp_path / f"m{seed}", seed)) for seed in (1, 2, 3)]
+    versions = [store.push(train(tmp_path / f"m{seed}", seed, kind)) for seed in (1, 2, 3)]
+    width = load_artifact(store.folder / "versions" / versions[0], device="cpu").model.state_width
     wide = tmp_path / "wide"
     log = Log.from_arrays([0, 0, 1, 1], [0, 1, 2, 3], n_items=4)
-    model = fit(log, model=GRU, settings=TrainingSettings(hidden=300, epochs=1), validation=None)
+    model = fit(log, model=kind, settings=TrainingSettings(hidden=300, window=60, epochs=1), validation=None)
     save_artifact(wide, model, list("abcd"), data_hash="-", settings={}, metrics={})
     store.point("active", versions[0])
-    catalog, port = Catalog("hot-"), free_port()
+    prefix = f"hot-{kind.name}-"
+    catalog, port = Catalog(prefix), free_port()
     await create_topics(tansu.bootstrap, *(catalog[name].kafka_name for name in ("clicks", "recommendations")))
     worker = WorkerProcess(
-        tmp_path, "worker", "-m", "stream_app.cli", "worker", TSREC_BOOTSTRAP=tansu.bootstrap, TSREC_GROUP="hot",
-        TSREC_TOPIC_PREFIX="hot-", TSREC_MODEL=str(store.folder), TSREC_SESSION_TIMEOUT_S="6", TSREC_WEB_PORT=str(port),
+        tmp_path, "worker", "-m", "stream_app.cli", "worker", TSREC_BOOTSTRAP=tansu.bootstrap,
+        TSREC_TOPIC_PREFIX=prefix, TSREC_GROUP=f"hot-{kind.name}", TSREC_MODEL=str(store.folder),
+        TSREC_HIDDEN_WIDTH=str(width), TSREC_SESSION_TIMEOUT_S="6", TSREC_WEB_PORT=str(port),
         TSREC_LADDER__BUDGET_MS="60000", TSREC_TRIAL__POLL_S="0.2",
     ).start()  # fmt: skip
     consumer = AIOKafkaConsumer(bootstrap_servers=tansu.bootstrap, fetch_max_wait_ms=50)
@@ -118,7 +124,7 @@ async def test_models_are_swapped_under_load(tansu: Tansu, tmp_path: Path) -> No
         began = min(sent.values())
         before = max(took for source, took in late.items() if sent[source] < began + 4.0)
         after = max(took for source, took in late.items() if sent[source] >= began + 4.0)
-        print(f"slowest decision before a change {before:.3f} s, from the first change on {after:.3f} s")
+        print(f"{kind.name}: slowest decision before a change {before:.3f} s, from the first change on {after:.3f} s")
         assert after < before + 1.0
     finally:
         await consumer.stop()
