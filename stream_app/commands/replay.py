@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ BATCH_BYTES = 256 << 10
 
 #: Batches a partition may have on their way: enough to keep the broker busy, little enough to end at once.
 IN_FLIGHT = 4
+
+#: After so long without a first record somebody wonders what goes on.
+PATIENCE_S = 3.0
 
 #: Refused rows whose reasons are shown.
 SHOWN_ERRORS = 5
@@ -144,7 +149,8 @@ def command(
     started = time.perf_counter()
     with _progress(files) as update:
         chunks: Iterator[Chunk] = _chunks(files, known.type, known.key, layout, limit, tally, update)
-        first = next(chunks, None)  # a mistake in the files is told before a broker is asked for
+        with _patience():
+            first = next(chunks, None)  # a mistake in the files is told before a broker is asked for
         chunks = itertools.chain([] if first is None else [first], chunks)
         if dry_run:
             for chunk in chunks:
@@ -166,6 +172,19 @@ def command(
             f"the rows that fit were {verb}, {tally.refused:,} were not: mend them, leave them out with --skip, "
             f"or accept them with --max-refused {tally.refused}"
         )
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Say why, if it takes long."""
+    said = "reading; the first call for a topic in an installation compiles its kernels, which takes up to a minute …"
+    timer = threading.Timer(PATIENCE_S, click.echo, [said], {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _progress:

@@ -28,6 +28,12 @@ FOREIGN = (
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where kernels are compiled first, nobody is told why it takes long."""
+    monkeypatch.setattr("stream_app.commands.replay.PATIENCE_S", 600.0)
+
+
 @pytest.fixture
 def clicks(run: Run, broker: str, request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
     """Replays into fresh topics; gives the outcome and what arrived."""
@@ -169,6 +175,16 @@ def test_a_dry_run_reads_and_checks_without_a_broker(run: Run, tmp_path: Path) -
     assert outcome.code == 0
     assert outcome.err == ""
     assert "read 1 records" in outcome.out
+
+
+def test_whoever_waits_for_the_first_record_is_told_why(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text("user_id,item_id,ts\n" + "".join(f"u{k},i,{k}\n" for k in range(50_000)))
+    assert run("replay", path, "-t", "clicks", "--dry-run").err == ""
+    monkeypatch.setattr("stream_app.commands.replay.PATIENCE_S", 0.0)
+    assert "compiles its kernels" in run("replay", path, "-t", "clicks", "--dry-run").err
 
 
 @pytest.mark.parametrize(("allowed", "code"), [((), 1), (("--max-refused", 2), 1), (("--max-refused", 3), 0)])
