@@ -1,6 +1,6 @@
 """A newcomer's first minutes: a fresh clone, the README's own commands and nothing else, until the page has live data.
 
-    python bench/first_minutes.py [--pictures FOLDER] [--keep FOLDER] [--watch 20]
+    python bench/first_minutes.py [--pictures FOLDER] [--keep FOLDER] [--watch 35]
 
 Clones this checkout (what is committed) into a new folder, with no cache of packages and no compiled kernels, reads
 the commands out of the README's "First five minutes", runs them, opens the page that they print in Chromium, and
@@ -29,6 +29,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
+from stream_app.orphans import ends_with_us, unwind_when_terminated
+
 ROOT = Path(__file__).resolve().parents[1]
 
 #: What "in the first five minutes" means.
@@ -46,9 +48,6 @@ FRAMES, FRAME_S, FRAME_WIDTH = 24, 0.5, 960
 
 #: High enough for the whole chart below an alert with its evidence.
 DESKTOP: ViewportSize = {"width": 1440, "height": 1180}
-
-#: Until what was clicked is there and everything on the page is of the time since it was opened.
-SETTLE_MS = 8000
 
 
 class Steps:
@@ -124,14 +123,14 @@ def picture(page: Page, path: Path, **options: Any) -> None:
 
 
 def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: float) -> None:
-    """Of the page with its first alert opened and a user looked up; the same for some seconds; after `watch_s` more in
-    the dark and on a phone, each with nothing else open that would be drawn by the same cores."""
+    """Of the page with its first alert opened and a user looked up; the same for some seconds; in the dark and on a
+    phone, each with nothing else open that would be drawn by the same cores. Each when it was open for `watch_s`."""
     folder.mkdir(parents=True, exist_ok=True)
     for evidence in page.locator("#alerts summary").all()[:1]:
         evidence.click(timeout=1000)
     page.locator("#feed .head button").first.click()
     page.mouse.move(1, 1)  # the list stands still below a pointer
-    page.wait_for_timeout(SETTLE_MS)
+    page.wait_for_timeout(1000 * watch_s)
     picture(page, folder / "page-desktop.webp")
     frames = []
     for _ in range(FRAMES):
@@ -143,7 +142,6 @@ def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: floa
         quality=55, method=4,
     )  # fmt: skip
     page.close()
-    time.sleep(watch_s)
     dark = browser.new_page(viewport=DESKTOP, color_scheme="dark", reduced_motion="reduce")
     phone = browser.new_page(
         viewport={"width": 390, "height": 844}, device_scale_factor=2, is_mobile=True, reduced_motion="reduce"
@@ -154,7 +152,7 @@ def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: floa
         screen.locator("#feed .head button").first.click()
         screen.evaluate("scrollTo(0, 0)")
         screen.mouse.move(1, 1)
-        screen.wait_for_timeout(SETTLE_MS)
+        screen.wait_for_timeout(1000 * watch_s)
         picture(screen, folder / name)
         screen.close()
 
@@ -164,8 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--keep", type=Path, help="clone here and leave it; otherwise a folder that is removed")
-    parser.add_argument("--watch", type=float, default=20.0, help="seconds that the page is looked at before pictures")
+    parser.add_argument(
+        "--watch", type=float, default=35.0,
+        help="seconds that a page is open before its picture: it shows percentiles of the last 30 s, and those should "
+        "not be of a browser that starts on the same cores",
+    )  # fmt: skip
     args = parser.parse_args()
+    unwind_when_terminated()
     folder = args.keep or Path(tempfile.mkdtemp(prefix="tsrec-newcomer-"))
     clone, said, steps = folder / "tsrec", [], Steps()
     process: subprocess.Popen[str] | None = None
@@ -176,7 +179,7 @@ def main() -> None:
         steps.done("read the README", commands=words)
         process = subprocess.Popen(
             " && ".join(words), shell=True, cwd=clone, env=environment(folder), text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=ends_with_us(),
         )  # fmt: skip
         url = follow(process, clone, steps, said)
         with sync_playwright() as started:
