@@ -180,8 +180,8 @@ async def produce(bootstrap: str, topic: str, rate: float, seconds: float) -> No
 class Worker:
     """One `tsrec worker` on topics of its own."""
 
-    def __init__(self, bootstrap: str, prefix: str, first: bool) -> None:
-        self.port = free_port()
+    def __init__(self, bootstrap: str, prefix: str, first: bool, port: int | None = None) -> None:
+        self.port = port or free_port()
         env = dict(
             os.environ, TSREC_TOPIC_PREFIX=prefix, TSREC_GROUP=f"{prefix}worker", TSREC_BOOTSTRAP=bootstrap,
             TSREC_WEB_PORT=str(self.port), TSREC_WEB_RATE="0", TSREC_LOG_LEVEL="WARNING", TSREC_MODEL=str(MODEL),
@@ -240,7 +240,7 @@ async def latency(args: argparse.Namespace, bootstrap: str) -> None:
     prefix = f"web-{uuid.uuid4().hex[:6]}-"
     catalog = Catalog(prefix)
     await make_topics(bootstrap, catalog)
-    worker = Worker(bootstrap, prefix, args.first)
+    worker = Worker(bootstrap, prefix, args.first, args.port)
     watcher = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await watcher.start()
     recommendations = catalog["recommendations"].kafka_name
@@ -350,6 +350,7 @@ def main() -> None:
     parser.add_argument(
         "--lead", type=float, default=8.0, help="seconds of events before the requests; a new JVM's want 60"
     )
+    parser.add_argument("--port", type=int, help="of the worker, for whoever wants to look at its page meanwhile")
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first", action="store_true")
