@@ -13,6 +13,8 @@ from stream_app.errors import UsageError
 
 if TYPE_CHECKING:
     from tsrec_models.preparation.log import Log
+    from tsrec_models.sequence.hparams import Trial
+    from tsrec_models.sequence.training_settings import Settings
 
 __all__ = ["command"]
 
@@ -89,8 +91,10 @@ def command(
     from tsrec_models.sequence.hparams import search_settings
     from tsrec_models.sequence.training import fit, log_hash
     from tsrec_models.sequence.training_holdout import leave_last_out, validate
+    from tsrec_models.sequence.training_report import require_loggers
     from tsrec_models.sequence.training_settings import Settings
 
+    require_loggers(tensorboard, wandb)
     started = time.monotonic()
     log = _log(path, topics, max_events, bootstrap, columns)
     if not (log.lengths >= 3).any():
@@ -103,13 +107,14 @@ def command(
     click.echo(
         f"{len(log)} events of {log.n_users} users and {log.n_items} items; {len(train)} to learn from", err=True
     )
-    minutes = max_minutes
+    minutes, searched = max_minutes, {}
     if search is not None:
         inner, holdout = leave_last_out(train, exclude_seen=exclude_seen)
         method: Any = search
         trials = search_settings(
             inner, holdout, model_class, settings, method=method, minutes=_SEARCH_SHARE * max_minutes, seed=seed
         )
+        searched = {"search": _search_report(trials, settings)}
         settings = trials[0].settings
         minutes = max(0.1 * max_minutes, max_minutes - (time.monotonic() - started) / 60.0)
     weighed: list[Weighed] = []
@@ -142,7 +147,23 @@ def command(
     result |= {"users": log.n_users, "items": log.n_items, "events": len(log), "state_width": model.state_width}
     if hint := _serving_hint(model.state_width):
         click.echo(hint, err=True)
-    click.echo(json.dumps(result | metrics | {"train_s": round(time.monotonic() - started, 1), "seed": seed}))
+    took = {"train_s": round(time.monotonic() - started, 1), "seed": seed}
+    click.echo(json.dumps(result | searched | metrics | took))
+
+
+def _search_report(trials: list[Trial], base: Settings) -> dict[str, Any]:
+    """What a search found, told on stderr too: trials are best first, `base` among them."""
+    best = trials[0]
+    before, after = base.as_dict(), best.settings.as_dict()
+    changed = {name: value for name, value in after.items() if value != before[name]}
+    score = next(trial.score for trial in trials if trial.settings == base)
+    said = ", ".join(f"{name}={value}" for name, value in changed.items()) or "the settings as they were"
+    click.echo(
+        f"search: best of {len(trials)} short trainings is {said}; validation ndcg@10 {best.score:.4f}, with the "
+        f"settings as they were {score:.4f}",
+        err=True,
+    )
+    return {"trials": len(trials), "ndcg@10": best.score, "ndcg@10_before": score, "changed": changed}
 
 
 def _serving_hint(state_width: int) -> str | None:

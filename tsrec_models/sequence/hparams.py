@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,8 @@ def search(
     if not space or any(not values for values in space.values()):
         raise ModelError("search: give at least one setting and a value for each")
     Settings.from_dict(base.as_dict() | {name: values[0] for name, values in space.items()})
+    if method == "tpe" and find_spec("optuna") is None:
+        raise ModelError("search by TPE needs the package optuna: pip install optuna, or use random")
     done = [_try(objective, base)]
     if method == "tpe":
         done += _tpe(objective, base, space, deadline, trials - 1, seed)
@@ -124,10 +127,8 @@ def _tpe(
     trials: int,
     seed: int,
 ) -> list[Trial]:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ModelError("search by TPE needs the package optuna: pip install optuna, or use random") from error
+    import optuna  # only for those who search by it
+
     done: list[Trial] = []
 
     def one(trial: Any) -> float:

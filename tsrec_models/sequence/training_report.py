@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,13 +12,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tsrec_models.base import ModelError
 
-__all__ = ["TrainingView"]
+__all__ = ["TrainingView", "require_loggers"]
+
+
+def require_loggers(tensorboard: Path | None, wandb: Path | None) -> None:
+    """To be asked before anything that takes time.
+
+    Raises:
+        ModelError: logs are wanted whose package is not installed.
+    """
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        raise ModelError("TensorBoard logs need the package tensorboard: pip install tensorboard")
+    if wandb is not None and find_spec("wandb") is None:
+        raise ModelError("Weights & Biases logs need the package wandb: pip install wandb")
 
 
 class TrainingView:
     """Shows epochs on stderr and writes each epoch's figures to the loggers asked for."""
 
     def __init__(self, name: str, epochs: int, *, show: bool, tensorboard: Path | None, wandb: Path | None) -> None:
+        require_loggers(tensorboard, wandb)
         self._writer = _tensorboard_writer(tensorboard) if tensorboard is not None else None
         self._wandb = _wandb_run(name, wandb) if wandb is not None else None
         self._progress = Progress(
@@ -56,17 +70,14 @@ class TrainingView:
 
 
 def _tensorboard_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ModelError("TensorBoard logs need the package tensorboard: pip install tensorboard") from error
+    # Only for those who want its logs: tensorboard takes a second to load, as wandb does below.
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder))
 
 
 def _wandb_run(name: str, folder: Path) -> Any:
-    try:
-        import wandb  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise ModelError("Weights & Biases logs need the package wandb: pip install wandb") from error
+    import wandb  # type: ignore[import-not-found]
+
     folder.mkdir(parents=True, exist_ok=True)
     return wandb.init(project="tsrec", name=name, dir=str(folder), mode="offline")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +74,26 @@ def test_rows_left_out_are_counted(clicks: Path, tmp_path: Path) -> None:
     assert "2 rows without user or item left out" in CliRunner().invoke(command, arguments).stderr
 
 
-def test_a_search_uses_settings_it_tried(clicks: Path, tmp_path: Path) -> None:
-    arguments = [str(clicks), "--out", str(tmp_path / "m"), "--search", "random", "--max-minutes", "0.05", *QUICK]
+def test_a_search_uses_settings_it_tried_and_says_what_it_found(clicks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    arguments = [str(clicks), "--out", str(out), "--search", "random", "--max-minutes", "0.05", *QUICK]
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
-    assert "ndcg@10" in json.loads(result.stdout.splitlines()[-1])["test"]
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert "ndcg@10" in last["test"]
+    found = last["search"]
+    assert found["trials"] >= 1
+    assert found["ndcg@10"] >= found["ndcg@10_before"]
+    used = load_artifact(out, device="cpu").manifest.settings
+    assert {name: used[name] for name in found["changed"]} == found["changed"]
+    assert f"search: best of {found['trials']} short trainings" in result.stderr
+
+
+def test_a_package_that_logs_need_is_asked_for_before_the_log_is_read(tmp_path: Path) -> None:
+    if find_spec("wandb") is not None:
+        pytest.skip("wandb is installed")
+    arguments = [str(tmp_path / "missing.csv"), "--out", str(tmp_path / "m"), "--wandb", str(tmp_path / "w")]
+    with pytest.raises(ModelError, match="pip install wandb"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
