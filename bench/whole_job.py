@@ -63,7 +63,7 @@ def start_worker(args: argparse.Namespace, prefix: str, budget_ms: float) -> sub
     env = dict(
         os.environ, TSREC_TOPIC_PREFIX=prefix, TSREC_GROUP=f"{prefix}worker", TSREC_BOOTSTRAP=args.bootstrap,
         TSREC_LADDER__BUDGET_MS=str(budget_ms), TSREC_WEB_PORT=str(args.web_port), TSREC_LOG_LEVEL="WARNING",
-        TSREC_GUARANTEE=args.guarantee,
+        TSREC_GUARANTEE=args.guarantee, TSREC_PARTITIONS=str(args.partitions),
     )  # fmt: skip
     if args.model:
         env["TSREC_MODEL"] = args.model
@@ -87,11 +87,11 @@ class Producer:
 
 async def throughput(args: argparse.Namespace) -> None:
     prefix = f"whole-{uuid.uuid4().hex[:6]}-"
-    catalog = Catalog(prefix)
+    catalog = Catalog(prefix, partitions=args.partitions)
     await make_topics(args.bootstrap, catalog)
     producer = AIOKafkaProducer(bootstrap_servers=args.bootstrap)
     await producer.start()
-    sender = Producer(producer, catalog["clicks"].kafka_name, 4)
+    sender = Producer(producer, catalog["clicks"].kafka_name, args.partitions)
     await sender.send(
         *clicks(args.events, args.users, args.items, time.time() - args.events * 0.002, 0.002, args.model)
     )
@@ -134,7 +134,7 @@ async def throughput(args: argparse.Namespace) -> None:
 
 async def latency(args: argparse.Namespace) -> None:
     prefix = f"whole-{uuid.uuid4().hex[:6]}-"
-    catalog = Catalog(prefix)
+    catalog = Catalog(prefix, partitions=args.partitions)
     await make_topics(args.bootstrap, catalog)
     worker = start_worker(args, prefix, args.budget_ms)
     producer = AIOKafkaProducer(bootstrap_servers=args.bootstrap, linger_ms=0)
@@ -144,7 +144,7 @@ async def latency(args: argparse.Namespace) -> None:
     await consumer.start()
     tps = [TopicPartition(catalog["recommendations"].kafka_name, p) for p in range(4)]
     consumer.assign(tps)
-    sender = Producer(producer, catalog["clicks"].kafka_name, 4)
+    sender = Producer(producer, catalog["clicks"].kafka_name, args.partitions)
     seen: list[tuple[float, float]] = []
     rungs: dict[str, int] = {}
 
@@ -198,7 +198,7 @@ async def latency(args: argparse.Namespace) -> None:
     took = np.array([now - event for event, now in seen if event > last - args.seconds]) * 1000
     print(json.dumps({
         "bench": "whole_job_latency", "rate": args.rate, "answers": len(took), "model": args.model, "rungs": rungs,
-        "core": args.core, "pace_ms": args.pace_ms,
+        "core": args.core, "pace_ms": args.pace_ms, "partitions": args.partitions,
         **({"worker_cores": round((cpu.user + cpu.system - half[1]) / (ended - half[0]), 2)} if half else {}),
         **({f"p{q}_ms": round(float(np.percentile(took, q)), 1) for q in (50, 90, 99)} if len(took) else {}),
     }), flush=True)  # fmt: skip
@@ -211,6 +211,7 @@ if __name__ == "__main__":
     parser.add_argument("--guarantee", default="at_least_once")
     parser.add_argument("--core", type=int, help="core that the worker keeps to")
     parser.add_argument("--pace-ms", type=float, help="fetch_pace_ms of the worker")
+    parser.add_argument("--partitions", type=int, default=4, help="of every keyed topic")
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--items", type=int, default=3_800)

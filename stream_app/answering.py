@@ -18,7 +18,7 @@ from stream_app.blending import Blended
 from stream_app.inference import Ladder
 from stream_app.items import ItemIndex
 from stream_app.latest import Published
-from stream_app.list_making import ListMaker
+from stream_app.list_making import ListMaker, Rows
 from stream_app.lists import encode_lists_of
 from stream_app.models import of_one_model
 from stream_app.requests import Answer, Compared, Request
@@ -113,16 +113,15 @@ class Answering:
         state = None
         if live is not None and rung == "neural":
             state = joined([a.state[r.answered] for r, a in zip(requests, answers, strict=True) if a.state is not None])
-        recent = joined([request.recent for request in requests])
-        seen = joined([request.seen for request in requests])
-        ts = joined([request.batch.columns.ts[request.answered] for request in requests])
-        category = max((request.category for request in requests), key=len)
-        candidates = self.making.candidates(rung, live, state, recent, seen, ts)
-        lists, causes = self.making.listed(
-            candidates, live if state is not None else None, recent=recent, seen=seen, ts=ts, category=category,
+        about = Rows(
+            recent=joined([request.recent for request in requests]),
+            seen=joined([request.seen for request in requests]),
+            ts=joined([request.batch.columns.ts[request.answered] for request in requests]),
             allowed=_stacked([request.allowed for request in requests]),
             group=np.repeat(np.arange(len(requests)), [len(request.answered) for request in requests]),
-        )  # fmt: skip
+            category=max((request.category for request in requests), key=len),
+        )
+        candidates, lists, causes = self.making.make(rung, live, state, about)
         self.ladder.took(rung, rows, time.monotonic() - began)
         notes = [note for request in requests for note in request.notes]
         for i, note in enumerate(notes):
@@ -143,11 +142,11 @@ class Answering:
             if request.audited is not None and self.auditor is not None:
                 parts = None
                 if candidates.rules is not None:
-                    parts = self.trends.rules.contributions(recent, np.maximum(lists.items, 0), now=ts)
+                    parts = self.trends.rules.contributions(about.recent, np.maximum(lists.items, 0), now=about.ts)
                 answer.records = self.auditor.describe(
                     request.batch, request.answered, request.audited, candidates, lists, first=part.start, live=live,
-                    state=state, rung=rung, rules=self.making.rules_of(live), recent=recent, seen=seen, ts=ts,
-                    allowed=request.allowed, category=category, parts=parts, notes=notes,
+                    state=state, rung=rung, rules=self.making.rules_of(live), recent=about.recent, seen=about.seen,
+                    ts=about.ts, allowed=request.allowed, category=about.category, parts=parts, notes=notes,
                     classes=self.making.popularity() if self.making.settings.filters.calibration > 0 else None,
                 )  # fmt: skip
             cold = int(trending[part].sum())
@@ -168,12 +167,11 @@ class Answering:
         if made.rung != ("neural" if request.live is not None else "rules"):
             return  # in a hurry the live model did not answer itself
         at = compared.places
-        lists, _ = self.making.lists(
-            "neural", shadow, shadow.encode(compared.histories, compared.times), recent=request.recent[at],
-            seen=request.seen[at], ts=request.batch.columns.ts[request.answered[at]], allowed=request.allowed[None],
-            group=np.zeros(len(at), np.int64), category=request.category,
-        )  # fmt: skip
-        for user, place, items in zip(compared.users, at.tolist(), lists.items.tolist(), strict=True):
+        tried = self.making.make("neural", shadow, shadow.encode(compared.histories, compared.times), Rows(
+            recent=request.recent[at], seen=request.seen[at], ts=request.batch.columns.ts[request.answered[at]],
+            allowed=request.allowed[None], group=np.zeros(len(at), np.int64), category=request.category,
+        ))  # fmt: skip
+        for user, place, items in zip(compared.users, at.tolist(), tried.lists.items.tolist(), strict=True):
             trial.keep(user, Tried(version, frozenset(made.lists.items[place].tolist()), frozenset(items)))
 
 

@@ -18,7 +18,7 @@ from stream_app.agents.recommendations import Recommender
 from stream_app.blending import TRENDING, Blended
 from stream_app.errors import TsrecError
 from stream_app.inference import Merged
-from stream_app.list_making import CANDIDATES, ListMaker
+from stream_app.list_making import ListMaker, Made, Rows
 from stream_app.models import LiveModel, of_one_model
 from stream_app.state.shard import Shard
 from topics.spans import Spans
@@ -195,35 +195,38 @@ class OnDemand:
         ladder = recommender.ladder
         rungs = [rung for rung in ladder.rungs if rung != "neural" or live is not None]
         rung = ladder.choose(n, min(question.asked_s for question in questions), rungs)
-        recent = np.stack([question.recent for question in questions])
-        ts = np.array([question.ts for question in questions])
-        seen = np.stack([_padded(question.seen, RING.n) for question in questions])
         newest = questions[-1]
-        lists, causes = making.lists(
-            rung, live, _states(live, questions) if live is not None and rung == "neural" else None,
-            recent=recent, seen=seen, ts=ts, allowed=newest.allowed[None], group=np.zeros(n, np.int64),
+        rows = Rows(
+            recent=np.stack([question.recent for question in questions]),
+            seen=np.stack([_padded(question.seen, RING.n) for question in questions]),
+            ts=np.array([question.ts for question in questions]),
+            allowed=newest.allowed[None],
+            group=np.zeros(n, np.int64),
             category=newest.category,
-        )  # fmt: skip
-        rules = self._rule_parts(rung, live, lists, recent, ts)
-        version = live.version if live is not None and rung == "neural" else "rules"
-        return [_asked(question, lists, causes[i], rules[i], rung, version, i) for i, question in enumerate(questions)]
+        )
+        model = live if rung == "neural" else None
+        made = making.make(rung, model, None if model is None else _states(model, questions), rows)
+        rules = self._rule_parts(0.0 if model is None else model.neural_weight, made, rows)
+        version = "rules" if model is None else model.version
+        return [
+            _asked(question, made.lists, made.causes[i], rules[i], rung, version, i)
+            for i, question in enumerate(questions)
+        ]
 
-    def _rule_parts(
-        self, rung: str, live: LiveModel | None, lists: Blended, recent: NDArray[np.int64], ts: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _rule_parts(self, neural_weight: float, made: Made, rows: Rows) -> NDArray[np.float64]:
         """What each past item adds to each item's score by rules, [n, k, recent]: as `blend` weighs it."""
-        rules = self._recommender.trends.rules
-        parts = np.zeros((*lists.items.shape, recent.shape[1]))
-        if rung == "trending":
+        candidates, lists, _ = made
+        parts = np.zeros((*lists.items.shape, rows.recent.shape[1]))
+        if candidates.rules is None:
             return parts
-        ids, scores = rules.topk(recent, CANDIDATES, now=ts)
+        ids, scores = candidates.rules
         total = np.where((ids >= 0) & (scores > 0), scores, 0.0).sum(axis=1)
-        weight = live.neural_weight if live is not None and rung == "neural" else 0.0
         weighed = np.where(scores > 0, ids, EMPTY)
         named = (lists.items[:, :, None] == weighed[:, None, :]).any(axis=2) & (lists.items >= 0)
         named &= lists.sources != TRENDING
-        share = np.where(total > 0, (1.0 - weight) / np.where(total > 0, total, 1.0), 0.0)
-        raw = rules.contributions(recent, np.maximum(lists.items, 0), now=ts)
+        share = np.where(total > 0, (1.0 - neural_weight) / np.where(total > 0, total, 1.0), 0.0)
+        rules = self._recommender.trends.rules
+        raw = rules.contributions(rows.recent, np.maximum(lists.items, 0), now=rows.ts)
         return np.where(named[:, :, None], raw * share[:, None, None], parts)
 
 

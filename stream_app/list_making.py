@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from stream_app.settings import Settings
 from tsrec_models.sequence.filters_order import popularity_classes
 from tsrec_models.sequence.rules import EMPTY
 
-__all__ = ["CANDIDATES", "ListMaker"]
+__all__ = ["CANDIDATES", "ListMaker", "Made", "Rows"]
 
 #: Candidates from each source: enough that filters leave a full list, few enough to mix quickly.
 CANDIDATES = 40
@@ -27,6 +29,30 @@ TRENDING, TRENDING_AGE_S, TRENDING_SHARE = 200, 0.05, 20.0
 
 #: How long items keep their class of popularity.
 CLASSES_AGE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Whom lists are made for, n rows.
+
+    recent, seen: item indices [n, any], EMPTY-padded, recent from the latest on; what was seen is never listed. ts: of
+    each row, seconds [n]. allowed: bool [groups, items]; group: of each row, [n]. category: by item index, -1 unknown.
+    """
+
+    recent: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    ts: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    group: NDArray[np.int64]
+    category: NDArray[np.int32]
+
+
+class Made(NamedTuple):
+    """What each source named, the lists, and the past item that each item follows from [n, k], EMPTY for none."""
+
+    candidates: Candidates
+    lists: Blended
+    causes: NDArray[np.int64]
 
 
 class ListMaker:
@@ -50,68 +76,19 @@ class ListMaker:
             filters.diversity, filters.calibration,
         )  # fmt: skip
 
-    def lists(
-        self,
-        rung: str,
-        live: LiveModel | None,
-        state: NDArray[np.float32] | None,
-        *,
-        recent: NDArray[np.int64],
-        seen: NDArray[np.int64],
-        ts: NDArray[np.float64],
-        allowed: NDArray[np.bool_],
-        group: NDArray[np.int64],
-        category: NDArray[np.int32],
-    ) -> tuple[Blended, NDArray[np.int64]]:
-        """Candidates, blended; and for each item of a list, the past item it follows from, EMPTY where no rule says.
-
-        recent, seen: item indices [n, any], EMPTY-padded. allowed: bool [groups, items]; group: of each row, [n].
-        """
-        candidates = self.candidates(rung, live, state, recent, seen, ts)
-        return self.listed(
-            candidates,
-            live if state is not None else None,
-            recent=recent,
-            seen=seen,
-            ts=ts,
-            allowed=allowed,
-            group=group,
-            category=category,
-        )
-
-    def listed(
-        self,
-        candidates: Candidates,
-        live: LiveModel | None,
-        *,
-        recent: NDArray[np.int64],
-        seen: NDArray[np.int64],
-        ts: NDArray[np.float64],
-        allowed: NDArray[np.bool_],
-        group: NDArray[np.int64],
-        category: NDArray[np.int32],
-    ) -> tuple[Blended, NDArray[np.int64]]:
-        lists = compose(
-            candidates, self.rules_of(live), seen=seen, allowed=allowed, group=group, category=category,
-            order=self._order(live, category, seen if seen.shape[1] else recent),
-        )  # fmt: skip
-        return lists, self.causes(candidates, lists, recent, ts)
-
-    def candidates(
-        self,
-        rung: str,
-        live: LiveModel | None,
-        state: NDArray[np.float32] | None,
-        recent: NDArray[np.int64],
-        seen: NDArray[np.int64],
-        ts: NDArray[np.float64],
-    ) -> Candidates:
-        """What each source that the rung asks names, [n, CANDIDATES]; arguments as of `lists`."""
-        return Candidates(
-            live.topk(state, CANDIDATES, seen) if state is not None and live is not None else None,
-            self.trends.rules.topk(recent, CANDIDATES, now=ts) if rung != "trending" else None,
+    def make(self, rung: str, live: LiveModel | None, state: NDArray[np.float32] | None, rows: Rows) -> Made:
+        """Lists by one rung. state: hidden state of each row, float32 [n, width]; None where the model is not asked."""
+        candidates = Candidates(
+            live.topk(state, CANDIDATES, rows.seen) if state is not None and live is not None else None,
+            self.trends.rules.topk(rows.recent, CANDIDATES, now=rows.ts) if rung != "trending" else None,
             self.trending(),
         )
+        asked = live if state is not None else None
+        lists = compose(
+            candidates, self.rules_of(asked), seen=rows.seen, allowed=rows.allowed, group=rows.group,
+            category=rows.category, order=self._order(asked, rows),
+        )  # fmt: skip
+        return Made(candidates, lists, self.causes(candidates, lists, rows.recent, rows.ts))
 
     def causes(
         self, candidates: Candidates, lists: Blended, recent: NDArray[np.int64], ts: NDArray[np.float64]
@@ -125,14 +102,15 @@ class ListMaker:
             causes = np.where(from_rules, np.take_along_axis(recent, strongest, axis=1), EMPTY)
         return causes
 
-    def _order(self, live: LiveModel | None, category: NDArray[np.int32], history: NDArray[np.int64]) -> Order | None:
+    def _order(self, live: LiveModel | None, rows: Rows) -> Order | None:
         """What ordered lists need; None where lists are in the order of their scores."""
         filters = self.settings.filters
         if filters.calibration > 0:
             classes = self.popularity()
+            history = rows.seen if rows.seen.shape[1] else rows.recent
             return Order(classes=classes, history=history) if len(classes) else None
         if filters.diversity > 0:
-            by_model = live is not None and not (category >= 0).any()
+            by_model = live is not None and not (rows.category >= 0).any()
             return Order(vectors=live.vectors() if by_model and live is not None else None)
         return None
 

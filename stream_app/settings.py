@@ -301,7 +301,10 @@ class Settings(BaseSettings):
     group: str = Field("tsrec", description="Consumer group; also the prefix of changelogs and transactional ids.")
     guarantee: Literal["at_least_once", "exactly_once"] = Field("at_least_once", description="Delivery guarantee.")
     topic_prefix: str = Field("", description="Put before every topic name of the contract.")
-    partitions: Annotated[int, Field(ge=1)] = Field(4, description="Partitions of every keyed topic.")
+    partitions: Annotated[int, Field(ge=1)] = Field(
+        4,
+        description="Partitions of every keyed topic: as many as there will ever be workers; each costs a batch a fetch.",
+    )
     replication: Annotated[int, Field(ge=1)] = Field(1, description="Replicas of topics that tsrec creates.")
     session_timeout_s: Positive = Field(
         10.0, description="A worker silent this long loses its partitions; 6 with the embedded broker."
