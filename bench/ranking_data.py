@@ -2,7 +2,8 @@
 
     python bench/ranking_data.py NAME [--data ../shared/data] [--out DIR]
 
-NAME: beauty, ml-1m, ml-100k, diginetica, yoochoose, online-retail, or all. Prints the command that evaluates each file.
+NAME: beauty, ml-1m, ml-100k, diginetica, yoochoose, online-retail, otto, taobao, mind, mind-histories, or all. Prints
+the command that evaluates each file.
 
 What is done to each, beyond naming the columns:
 - diginetica: its test is given as prefixes with labels. The longest prefix of each session and its label are the
@@ -12,13 +13,16 @@ What is done to each, beyond naming the columns:
 - yoochoose: train, then test (8 April 2014) in one file.
 - online-retail: both years; cancelled invoices (C...), lines without a customer, and codes that are no article
   (postage, fees: without five digits) left out; one row an article and invoice.
+- mind: the clicked news of the impressions. mind-histories: what each reader had read before, without times.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +133,48 @@ def online_retail(data: Path) -> pa.Table:
     return table.take(np.sort(first)).select(["user_id", "item_id", "ts"])
 
 
+def otto(data: Path) -> pa.Table:
+    with (data / "otto" / "train.jsonl").open() as lines:
+        sessions = [json.loads(line) for line in lines]
+    events = [(session["session"], event["aid"], event["ts"]) for session in sessions for event in session["events"]]
+    return _columns(["session_id", "item_id", "ts"], events)
+
+
+def taobao(data: Path) -> pa.Table:
+    with gzip.open(data / "taobao" / "UserBehavior.csv.gz", "rt") as lines:
+        rows = [line.strip().split(",") for line in lines]
+    return _columns(["user_id", "item_id", "ts"], [(row[0], row[1], int(row[4])) for row in rows])
+
+
+def _impressions(data: Path) -> list[tuple[str, float, list[str], list[str]]]:
+    """Reader, time, news read before, news clicked."""
+    with gzip.open(data / "mind" / "behaviors.tsv.gz", "rt") as lines:
+        rows = [line.rstrip("\n").split("\t") for line in lines]
+    return [
+        (
+            row[1],
+            datetime.strptime(row[2] + " +0000", "%m/%d/%Y %I:%M:%S %p %z").timestamp(),
+            row[3].split(),
+            [shown[:-2] for shown in row[4].split() if shown.endswith("-1")],
+        )
+        for row in rows
+    ]
+
+
+def mind(data: Path) -> pa.Table:
+    clicks = [(reader, item, ts) for reader, ts, _, clicked in _impressions(data) for item in clicked]
+    return _columns(["user_id", "item_id", "ts"], sorted(clicks, key=lambda click: click[2]))
+
+
+def mind_histories(data: Path) -> pa.Table:
+    before = {reader: read for reader, _, read, _ in reversed(_impressions(data))}  # of the first impression
+    return _columns(["user_id", "item_id"], [(reader, item) for reader, read in before.items() for item in read])
+
+
+def _columns(names: list[str], rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    return pa.table(dict(zip(names, zip(*rows, strict=True), strict=True)))
+
+
 SETS: dict[str, tuple[Callable[[Path], pa.Table], str]] = {
     "beauty": (beauty, "loo"),
     "ml-1m": (ml_1m, "loo"),
@@ -136,6 +182,10 @@ SETS: dict[str, tuple[Callable[[Path], pa.Table], str]] = {
     "diginetica": (diginetica, "session"),
     "yoochoose": (yoochoose, "session"),
     "online-retail": (online_retail, "temporal"),
+    "otto": (otto, "session"),
+    "taobao": (taobao, "temporal"),
+    "mind": (mind, "temporal"),
+    "mind-histories": (mind_histories, "loo"),
 }
 
 
