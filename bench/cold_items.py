@@ -1,12 +1,14 @@
 """Items nobody took yet: are they found by their features?
 
-    python bench/cold_items.py [--data ../shared/data] [--minutes 3] [--set ml-100k|online-retail] [--model gru|ppmi]
+    python bench/cold_items.py [--data ../shared/data] [--minutes 20] [--set ml-100k|online-retail]
+                               [--model lru|gru|lstm|transformer|ppmi]
 
 A tenth of the items, drawn at random, is taken out of the log before anything is learnt. Then, for each time a user
 took one of these, the cold items are ranked by the user's history before: by the model with vectors from features, by
 the popularity of items of the same category or words (a ridge on log counts), at random (its expected value), and by
-their own true counts, which nobody knows of a new item. `ppmi` is the start of training alone (vectors of
-co-occurrence, a user is the mean of the last ten items): no network. Prints a JSON line.
+their own true counts, which nobody knows of a new item. Networks train until their validation stops improving or the
+minutes are over. `ppmi` is the start of training alone (vectors of co-occurrence, a user is the mean of the last ten
+items): no network. Prints a JSON line, intervals (95 %) by bootstrap over users.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import importlib
 import json
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tsrec_models.artifacts import KINDS
+from tsrec_models.evaluation.bootstrap import bootstrap_difference, bootstrap_means
+from tsrec_models.evaluation.ranking_neural import NEURAL
 from tsrec_models.preparation.log import Log
 from tsrec_models.preparation.reading import read_log
 from tsrec_models.sequence.content import ContentMap, item_content
@@ -69,12 +77,62 @@ class Mean:
         return state
 
 
+def trained(train: Log, kind: str, seed: int, minutes: float) -> tuple[Any, dict[str, Any]]:
+    """The model, and how its training went."""
+    if kind == "ppmi":
+        return Mean(train), {}
+    # torch loads only for those who train
+    from tsrec_models.sequence.training import fit
+
+    module, name = KINDS[kind]
+    started = time.process_time()
+    model = fit(train, model=getattr(importlib.import_module(module), name), seed=seed, max_minutes=minutes,
+                device="cpu")  # fmt: skip
+    figures = {name: round(value, 4) for name, value in model.metrics.items()}
+    return model, {"training": figures, "cpu_s": round(time.process_time() - started)}
+
+
+@dataclass(frozen=True)
+class Occasions:
+    """Times at which a user took a cold item: what came before, and which of the cold items it was."""
+
+    users: NDArray[np.int64]
+    histories: list[NDArray[np.int64]]
+    times: list[NDArray[np.float64]]
+    targets: NDArray[np.int64]  # among the cold items
+
+
+def occasions(log: Log, cold: NDArray[np.bool_], draw: np.random.Generator) -> Occasions:
+    place = np.cumsum(cold) - 1
+    users, histories, times, targets = [], [], [], []
+    for row in draw.permutation(np.flatnonzero(cold[log.items])).tolist():
+        user = log.users[row]
+        before = slice(log.indptr[user], row)
+        keep = ~cold[log.items[before]]
+        if keep.sum() < 3:
+            continue
+        users.append(user)
+        histories.append(log.items[before][keep][-50:])
+        times.append(log.times[before][keep][-50:])
+        targets.append(place[log.items[row]])
+        if len(targets) == QUESTIONS:
+            break
+    return Occasions(np.array(users), histories, times, np.array(targets))
+
+
+def found(scores: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Whether each answer is among the best ten, and its reciprocal rank: [questions, 2]; ties share their places."""
+    own = np.take_along_axis(scores, targets[:, None], 1)
+    above = (scores > own).sum(axis=1) + 0.5 * ((scores == own).sum(axis=1) - 1)
+    return np.stack([above < 10, 1 / (above + 1)], axis=1).astype(np.float64)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--set", dest="name", choices=["ml-100k", "online-retail"], default="ml-100k")
-    parser.add_argument("--model", choices=["gru", "ppmi"], default="gru")
-    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--model", choices=["ppmi", *NEURAL], default="lru")
+    parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     log, told = {"ml-100k": ml_100k, "online-retail": online_retail}[args.name](args.data)
@@ -82,14 +140,7 @@ def main() -> None:
     cold = np.zeros(log.n_items, np.bool_)
     cold[draw.choice(log.n_items, int(COLD * log.n_items), replace=False)] = True
     train = log.select(~cold[log.items])
-    model: Any
-    if args.model == "ppmi":
-        model = Mean(train)
-    else:
-        from tsrec_models.sequence.gru import GRU
-        from tsrec_models.sequence.training import fit
-
-        model = fit(train, model=GRU, seed=args.seed, max_minutes=args.minutes, device="cpu")
+    model, training = trained(train, args.model, args.seed, args.minutes)
     warm = np.unique(train.items)
     features = item_content(*told)
     content = ContentMap.fit(features[warm], model.item_vectors()[warm])
@@ -97,36 +148,22 @@ def main() -> None:
     counts = np.bincount(train.items, minlength=log.n_items)[warm]
     by_words = ContentMap.fit(features[warm], np.log1p(counts).astype(np.float32)[:, None])
     popular = by_words.vectors(features[np.flatnonzero(cold)])[:, 0]
-    place = np.cumsum(cold) - 1
-    histories, times, targets = [], [], []
-    for row in draw.permutation(np.flatnonzero(cold[log.items])).tolist():
-        user = log.users[row]
-        before = slice(log.indptr[user], row)
-        keep = ~cold[log.items[before]]
-        if keep.sum() < 3:
-            continue
-        histories.append(log.items[before][keep][-50:])
-        times.append(log.times[before][keep][-50:])
-        targets.append(place[log.items[row]])
-        if len(targets) == QUESTIONS:
-            break
-    target = np.array(targets)
-    scores = model.queries(model.encode(histories, times)) @ vectors.T
-    n = int(cold.sum())
+    asked = occasions(log, cold, draw)
     true = np.bincount(log.items[cold[log.items]], minlength=log.n_items)[cold]
 
-    def found(scores: NDArray[Any]) -> dict[str, float]:
-        own = np.take_along_axis(scores, target[:, None], 1)
-        above = (scores > own).sum(axis=1) + 0.5 * ((scores == own).sum(axis=1) - 1)
-        share = above < 10
-        return {"recall@10": round(float(share.mean()), 4), "mrr": round(float((1 / (above + 1)).mean()), 4),
-                "half_width": round(float(1.96 * share.std() / np.sqrt(len(share))), 4)}  # fmt: skip
-
-    flat = np.ones((len(target), 1))
-    line: dict[str, Any] = {"bench": "cold_items", "set": args.name, "model": args.model, "cold": n}
-    line |= {"questions": len(target), "explained": round(content.explained, 3), "features": found(scores)}
-    line |= {"popularity_by_words": found(flat * popular), "random_recall@10": round(10 / n, 4)}
-    line["true_counts"] = found(flat * true)
+    n, flat = int(cold.sum()), np.ones((len(asked.targets), 1))
+    results = {
+        "features": found(model.queries(model.encode(asked.histories, asked.times)) @ vectors.T, asked.targets),
+        "popularity_by_words": found(flat * popular, asked.targets),
+        "true_counts": found(flat * true, asked.targets),
+    }
+    line: dict[str, Any] = {"bench": "cold_items", "set": args.name, "model": args.model, "seed": args.seed, "cold": n}
+    line |= {"questions": len(asked.targets), "explained": round(content.explained, 3)} | training
+    for name, values in results.items():
+        line[name] = {"recall@10": round(float(values[:, 0].mean()), 4), "mrr": round(float(values[:, 1].mean()), 4)}
+        line[name]["interval"] = bootstrap_means(values, asked.users)[0].round(4).tolist()
+    gain = bootstrap_difference(results["features"][:, 0], results["popularity_by_words"][:, 0], asked.users)
+    line |= {"gain_over_popularity": [round(end, 4) for end in gain], "random_recall@10": round(10 / n, 4)}
     print(json.dumps(line), flush=True)
 
 
