@@ -67,7 +67,7 @@ class EmbeddedBroker:
         self.process = subprocess.Popen(
             [self._binary, *arguments, "--storage-engine", "memory://tansu/"],
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=dict(os.environ, RUST_LOG="error"),
-            preexec_fn=ends_with_us(),
+            start_new_session=True, preexec_fn=ends_with_us(),  # Ctrl-C is for who started it, who ends it last
         )  # fmt: skip
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:

