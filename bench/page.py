@@ -233,6 +233,7 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int, default=1_500_000)
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--items", type=int, default=3_800)
+    parser.set_defaults(partitions=4)  # what the clicks are written for
     parser.add_argument("--model", help="folder of an artifact; without it the rules answer")
     parser.add_argument("--pairs", type=int, default=30, help="at most; the backlog ends it")
     parser.add_argument("--window", type=float, default=4.0, help="seconds of a window")
