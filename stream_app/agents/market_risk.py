@@ -84,6 +84,12 @@ def sides(columns: Any) -> NDArray[np.int8]:
     return out
 
 
+def _times(batch: Batch) -> NDArray[np.float64]:
+    """When trades happened; one whose clock is ahead happened when it was written, and closes no bar before."""
+    times: NDArray[np.float64] = np.minimum(batch.columns.ts, batch.records.stamped_s())
+    return times
+
+
 class MarketRisk:
     """The agent of `trades`: bars -> ARIMA, intervals, tail risk -> `forecasts`; what is unusual -> `risk-alerts`."""
 
@@ -123,29 +129,29 @@ class MarketRisk:
         """Watch prices and sizes, close bars, step their models, forecast, and last tell the alert book."""
         shard = self.symbols.shard(batch.partition)
         before = float(shard.column("_ts")[shard.live_rows()].max(initial=-np.inf))
-        trades = batch.columns
-        rows, fresh = shard.admit(trades.symbol, self.symbols.source(batch.topic.name), batch.offsets, trades.ts)
+        trades, times = batch.columns, _times(batch)
+        rows, fresh = shard.admit(trades.symbol, self.symbols.source(batch.topic.name), batch.offsets, times)
         if not fresh.all():  # replayed after a crash: already in the bars, already told
             batch, rows = batch.only(fresh), rows[fresh]
-            trades = batch.columns
+            trades, times = batch.columns, times[fresh]
             if not len(batch):
                 return
         self._begin(shard, rows)
         shard.column("owned")[rows[trades.account_id.start >= 0]] = True
         side = sides(trades)
         unusual = self.watch.update(
-            shard.column("watch"), rows, side, trades.price, trades.quantity, trades.ts, batch.offsets
+            shard.column("watch"), rows, side, trades.price, trades.quantity, times, batch.offsets
         )
-        closed, by = self._close(batch, shard, rows, side, before)
+        closed, by = self._close(batch, shard, rows, side, times, before)
         found = [(int(unusual.table["at"][i]), signal) for i, signal in enumerate(self._named(batch, shard, unusual))]
         if len(closed):
             found += await self._step(batch, shard, closed, by)
         if batch.partition == NOWHERE:
             await self._rehearse(shard, rows)
         found.sort(key=lambda pair: pair[0])
-        newest = int(np.argmax(trades.ts))
+        newest = int(np.argmax(times))
         self.alerts.take(
-            batch, CHANNEL, [signal for _, signal in found], (float(trades.ts[newest]), batch.source(newest)),
+            batch, CHANNEL, [signal for _, signal in found], (float(times[newest]), batch.source(newest)),
             lambda signal: (*self.signals.told_by(signal), *self.anomalies.told_by(signal)),
         )  # fmt: skip
 
@@ -157,20 +163,26 @@ class MarketRisk:
             begun[new] = True
 
     def _close(
-        self, batch: Batch, shard: Shard, rows: NDArray[np.int64], side: NDArray[np.int8], before: float
+        self,
+        batch: Batch,
+        shard: Shard,
+        rows: NDArray[np.int64],
+        side: NDArray[np.int8],
+        times: NDArray[np.float64],
+        before: float,
     ) -> tuple[Bars, NDArray[np.int64]]:
         """Bars that closed, and the place in the batch of the trade that closed each. before: newest time so far."""
         trades, state = batch.columns, shard.column("bars")
         width_s, lateness_s = self.bars.width_s, self.bars.lateness_s
         # What closes a bar is the time of its partition, whatever symbol's trade brings it: so the same trades close
         # it, and are late for it, however they come in batches.
-        newest = np.maximum.accumulate(np.append(before, trades.ts))
-        in_time = np.floor(trades.ts / width_s) >= np.floor((newest[:-1] - lateness_s) / width_s)
+        newest = np.maximum.accumulate(np.append(before, times))
+        in_time = np.floor(times / width_s) >= np.floor((newest[:-1] - lateness_s) / width_s)
         if not in_time.all():
             self.metrics.late_events.labels(batch.topic.name).inc(int(np.count_nonzero(~in_time)))
         taken = np.flatnonzero(in_time)
         closed, _ = self.bars.add(
-            state, rows[taken], trades.price[taken], trades.quantity[taken], side[taken], trades.ts[taken]
+            state, rows[taken], trades.price[taken], trades.quantity[taken], side[taken], times[taken]
         )
         watermark = float(newest[-1]) - lateness_s
         if np.floor(watermark / width_s) > np.floor((before - lateness_s) / width_s):

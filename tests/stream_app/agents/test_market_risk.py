@@ -61,6 +61,25 @@ async def test_what_is_sent_does_not_depend_on_how_trades_are_batched(size: int)
     ]
 
 
+async def test_a_trade_of_a_clock_ahead_closes_no_bar_before_its_time() -> None:
+    trades = calm()
+    ahead = Trade("SYM-9", 50.0, 1.0, trades[400].ts + 50.0, None, "buy")
+    sent = {}
+    for name, line in (("sound", trades), ("with one ahead", [*trades[:400], ahead, *trades[400:]])):
+        desk = Desk(market=MARKET)
+        for k in range(0, len(line), 10):
+            part = line[k : k + 10]
+            written = max(trade.ts for trade in part if trade is not ahead) + 0.002
+            await desk.send("trades", part, stamped_s=written)
+        sent[name] = {(f.subject, f.ts): f for f in desk.sent["forecasts"] if f.subject != "SYM-9"}
+        desk.close()
+    assert len(sent["sound"]) > 80
+    assert sent["with one ahead"].keys() == sent["sound"].keys()
+    for key, forecast in sent["sound"].items():
+        assert sent["with one ahead"][key].value == forecast.value
+        assert sent["with one ahead"][key].mean == pytest.approx(forecast.mean, rel=1e-9)
+
+
 async def test_a_forecast_names_price_interval_and_tail_risk_of_the_next_bar() -> None:
     desk = await run(calm(seconds=260), 512)
     last = desk.sent["forecasts"][-1]
