@@ -13,6 +13,7 @@ import click
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from stream_app.commands._cleaning import clean, cleaning_options
 from stream_app.errors import UsageError
 from tsrec_models.evaluation.bootstrap import bootstrap_difference, bootstrap_means
 from tsrec_models.evaluation.prequential import Learner, prequential
@@ -21,6 +22,7 @@ from tsrec_models.evaluation.ranking import ScoringRecommender, ask, report
 from tsrec_models.evaluation.ranking_metrics import accuracy
 from tsrec_models.evaluation.ranking_models import Task
 from tsrec_models.evaluation.ranking_recipes import RECIPES, recipe
+from tsrec_models.preparation.cleaning import MissingTimes
 from tsrec_models.preparation.log import Log
 from tsrec_models.preparation.reading import read_log
 from tsrec_models.sequence.popularity import Popularity, RecentPopularity, Trending
@@ -102,6 +104,7 @@ WINDOW = 5000
     default="",
     help="Other names of columns, such as session_id=SessionId,item_id=ItemId,ts=Time.",
 )
+@cleaning_options
 def command(
     path: Path,
     protocol: str,
@@ -115,6 +118,8 @@ def command(
     resume: Path | None,
     drop_cold: bool,
     columns: str,
+    steps: str,
+    missing_times: MissingTimes,
 ) -> None:
     """Fit a model to the events of FILE and ask it for the next item.
 
@@ -125,7 +130,7 @@ def command(
     name = name or ("rules" if protocol == PREQUENTIAL else "blend")
     if protocol == PREQUENTIAL and name not in LEARNERS:
         raise UsageError(f"--model {name} does not learn event by event; prequential knows {', '.join(LEARNERS)}")
-    log = _read(path, protocol, columns)
+    log = clean(_read(path, protocol, columns, missing_times), steps)
     about = {"model": name, "protocol": protocol, "users": log.n_users, "items": log.n_items, "events": len(log)}
     if protocol == PREQUENTIAL:
         figures = _prequential(log, LEARNERS[name](), bool(exclude_seen), max_minutes, seed)
@@ -226,7 +231,7 @@ def _prequential(log: Log, model: Learner, exclude_seen: bool, max_minutes: floa
     }
 
 
-def _read(path: Path, protocol: str, columns: str) -> Log:
+def _read(path: Path, protocol: str, columns: str, missing_times: MissingTimes) -> Log:
     names = {"user_id": "user_id", "session_id": "session_id", "item_id": "item_id", "ts": "ts"}
     for pair in filter(None, columns.split(",")):
         field, equals, column = pair.partition("=")
@@ -234,7 +239,7 @@ def _read(path: Path, protocol: str, columns: str) -> Log:
             raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in names)}")
         names[field] = column
     who = names["session_id" if protocol == "session" else "user_id"]
-    reading = read_log(path, user=who, item=names["item_id"], ts=names["ts"])
+    reading = read_log(path, user=who, item=names["item_id"], ts=names["ts"], missing_times=missing_times)
     for reason, count in reading.dropped.items():
         click.echo(f"{count} rows {reason} left out", err=True)
     if not len(reading.log):

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stream_app.commands._cleaning import clean, cleaning_options
 from stream_app.errors import UsageError
 
 if TYPE_CHECKING:
+    from tsrec_models.preparation.cleaning import MissingTimes
     from tsrec_models.preparation.log import Log
     from tsrec_models.sequence.hparams import Trial
     from tsrec_models.sequence.training_settings import Settings
@@ -58,6 +60,7 @@ _SEARCH_SHARE = 0.4
 @click.option(
     "--columns", metavar="FIELD=COLUMN,...", default="", help="Other names, such as user_id=visitorid,ts=timestamp."
 )
+@cleaning_options
 def command(
     path: Path | None,
     topics: tuple[str, ...],
@@ -76,6 +79,8 @@ def command(
     tensorboard: Path | None,
     wandb: Path | None,
     columns: str,
+    steps: str,
+    missing_times: MissingTimes,
 ) -> None:
     """Train a model on the events of FILE, or of topics to their present ends, and write it to a folder.
 
@@ -96,7 +101,7 @@ def command(
 
     require_loggers(tensorboard, wandb)
     started = time.monotonic()
-    log = _log(path, topics, max_events, bootstrap, columns)
+    log = clean(_log(path, topics, max_events, bootstrap, columns, missing_times), steps)
     if not (log.lengths >= 3).any():
         raise UsageError(
             f"{path or ', '.join(topics)}: no user has three events; there is nothing to learn from and to test on"
@@ -179,7 +184,14 @@ def _serving_hint(state_width: int) -> str | None:
     )
 
 
-def _log(path: Path | None, topics: tuple[str, ...], max_events: int, bootstrap: str | None, columns: str) -> Log:
+def _log(
+    path: Path | None,
+    topics: tuple[str, ...],
+    max_events: int,
+    bootstrap: str | None,
+    columns: str,
+    missing_times: MissingTimes,
+) -> Log:
     """The events of a file or of topics."""
     if (path is None) == (not topics):
         raise UsageError("what to learn from? either a FILE or --from-topic")
@@ -187,7 +199,9 @@ def _log(path: Path | None, topics: tuple[str, ...], max_events: int, bootstrap:
         from tsrec_models.preparation.reading import read_log
 
         names = _columns(columns)
-        reading = read_log(path, user=names["user_id"], item=names["item_id"], ts=names["ts"])
+        reading = read_log(
+            path, user=names["user_id"], item=names["item_id"], ts=names["ts"], missing_times=missing_times
+        )
         for reason, count in reading.dropped.items():
             click.echo(f"{count} rows {reason} left out", err=True)
         return reading.log
