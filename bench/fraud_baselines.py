@@ -91,6 +91,11 @@ def main() -> None:
     args = parser.parse_args()
     if not DATA.exists():
         sys.exit(f"no data at {DATA}")
+    known = baselines()
+    if unknown := sorted(set(args.only or ()) - known.keys()):
+        parser.error(f"no baseline {', '.join(unknown)} here; there are {', '.join(known)}; XGBoost's need xgboost")
+    if "xgboost" not in known:
+        print("xgboost is not installed: its two lines are left out", file=sys.stderr)
     d = pd.read_parquet(DATA).sort_values("TX_DATETIME", kind="stable").reset_index(drop=True)
     data = Transactions(
         d.TX_DATETIME.to_numpy().astype("datetime64[ns]").astype(np.int64) / 1e9,
@@ -123,7 +128,7 @@ def main() -> None:
     x = handbook_features(d)
     from sklearn.preprocessing import StandardScaler
 
-    for name, make in baselines().items():
+    for name, make in known.items():
         if args.only and name not in args.only:
             continue
 
