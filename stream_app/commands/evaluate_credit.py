@@ -72,7 +72,7 @@ def command(
         click.echo(json.dumps({"gaps": {k: round(v, 4) for k, v in gaps(rates).items()}, "group": group}))
     if plot is not None:
         _plot(data, figures, plot)
-        click.echo(f"figure in {plot}")
+        click.echo(f"figure: {plot}")
     if save is not None:
         CreditScorer.fit(data.table, data.is_bad, seed).save(save)
         click.echo(f"scorer in {save}; a worker with TSREC_CREDIT__MODEL={save} answers credit-applications with it")

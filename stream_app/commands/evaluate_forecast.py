@@ -70,7 +70,7 @@ def command(
         click.echo(f"… and {len(names) - LISTED} more series")
     if plot is not None:
         draw(report, names, level, plot)
-        click.echo(f"picture: {plot}")
+        click.echo(f"figure: {plot}")
     figures = {"level": level, "horizon": horizon, **report.figures()}
     click.echo(last_line(figures))
 

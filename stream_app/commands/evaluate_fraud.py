@@ -98,7 +98,7 @@ def command(
         click.echo(f"model in {save}; a worker with TSREC_FRAUD__MODEL={save} scores card-transactions with it")
     if plot is not None:
         _plot(data, tested, plot)
-        click.echo(f"figure in {plot}")
+        click.echo(f"figure: {plot}")
     figures = {
         "auc": scores.auc,
         "average_precision": scores.average_precision,
