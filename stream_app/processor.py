@@ -24,7 +24,7 @@ from stream_app.preflight import preflight
 from stream_app.rehearsal import NOWHERE, REHEARSED, rehearsal_batch
 from stream_app.security import Cluster
 from stream_app.state.table import Table
-from stream_app.transport.builder import build_batches
+from stream_app.transport.builder import build_batches, rebuild_batches
 from stream_app.transport.outbox import Outbox
 from stream_app.transport.records import RecordBatch
 from stream_app.transport.topic import BatchSchema
@@ -252,7 +252,9 @@ class Processor(faust.App):  # type: ignore[misc]
             batch = Batch(topic, records, columns)
             await handler(batch)
             for out in batch.outgoing:
-                list(build_batches(out.keys, out.values, max_bytes=self._batch_bytes))
+                built = list(build_batches(out.keys, out.values, max_bytes=self._batch_bytes))
+                # As the outbox puts those together that wait behind each other.
+                list(rebuild_batches(built * 2, max_bytes=self._batch_bytes, compression=None, transactional=False))
             for shard in shards:
                 shard.release()
                 keys, values = shard.drain_dirty()

@@ -14,10 +14,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stream_app.kernels import releasing
-from stream_app.transport.records import HEADER, HEADER_BYTES, LOG_OVERHEAD, TRANSACTIONAL
+from stream_app.transport.records import HEADER, HEADER_BYTES, LOG_OVERHEAD, TRANSACTIONAL, RecordScanner
 from topics.spans import Spans
 
-__all__ = ["CODECS", "EncodedBatch", "build_batches", "encode_headers", "encode_records"]
+__all__ = ["CODECS", "EncodedBatch", "build_batches", "encode_headers", "encode_records", "rebuild_batches"]
 
 #: Upper bound of the bytes a record adds to its key and value: length, attributes, two deltas, two lengths, headers.
 RECORD_OVERHEAD = 5 + 1 + 10 + 5 + 5 + 5 + 1
@@ -213,3 +213,19 @@ def build_batches(
                 used = codec
         yield EncodedBatch(raw, last - first, int(times[0]), int(times.max()), used, transactional)
         first = last
+
+
+def rebuild_batches(
+    batches: Sequence[EncodedBatch], *, max_bytes: int, compression: str | None, transactional: bool
+) -> Iterator[EncodedBatch]:
+    """The records of several batches of one partition, in order, in as few batches as `build_batches` makes of them."""
+    raw = b"".join(bytes(batch._build()) for batch in batches)
+    scanner, start = RecordScanner(raw), 0
+    for batch in batches:
+        scanner.add(start, HEADER.unpack_from(raw, start), start + batch.size())
+        start += batch.size()
+    records = scanner.finish("", 0, 0, 0, 0.0)
+    yield from build_batches(
+        records.keys, records.values, records.timestamps_ms, headers=records.header_spans, max_bytes=max_bytes,
+        compression=compression, transactional=transactional,
+    )  # fmt: skip

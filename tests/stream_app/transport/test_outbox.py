@@ -6,11 +6,14 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from aiokafka.errors import InvalidTopicError, KafkaTimeoutError
 
 from stream_app.transport import outbox as module
+from stream_app.transport.builder import encode_headers
 from stream_app.transport.outbox import Outbox
+from stream_app.transport.records import HEADER, RecordScanner
 from topics.spans import Spans
 
 
@@ -24,6 +27,7 @@ class Producer:
         self.gate = asyncio.Event()
         self.gate.set()
         self.sent: list[tuple[str, int, int]] = []
+        self.batches: list[Any] = []
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
         async def answer() -> Any:
@@ -32,6 +36,7 @@ class Producer:
                 raise self.errors.pop(0)
             first = sum(n for t, p, n in self.sent if (t, p) == (topic, partition))
             self.sent.append((topic, partition, batch.record_count()))
+            self.batches.append(batch)
             return SimpleNamespace(offset=first)
 
         return asyncio.ensure_future(answer())
@@ -116,3 +121,50 @@ async def test_what_is_held_goes_out_after_the_release(producer: Producer) -> No
     box.release()
     await box.flush()
     assert sum(n for topic, _, n in producer.sent if topic == "t") == 30
+
+
+async def test_small_batches_behind_one_on_its_way_go_together_and_in_order(producer: Producer) -> None:
+    box = _outbox(producer, batch_bytes=100_000)
+    producer.gate.clear()
+    await box.send("t", 0, None, Spans.of([b"first"]))
+    await asyncio.sleep(0)
+    for k in range(5):
+        keys, values = (Spans.of([b"%s-%d-%d" % (name, k, i) for i in range(k)]) for name in (b"key", b"value"))
+        times = np.arange(k, dtype=np.int64) + 1_700_000_000_000 - 1000 * k  # not in order
+        headers = Spans.of([encode_headers([("k", b"%d" % i)] if i else []) for i in range(k)])
+        await box.send("t", 0, keys, values, times, headers)
+    producer.gate.set()
+    await box.flush()
+    assert [n for _, _, n in producer.sent] == [1, 10]
+    raw = bytes(producer.batches[1]._build())
+    scanner = RecordScanner(raw)
+    scanner.add(0, HEADER.unpack_from(raw), len(raw))
+    got = scanner.finish("t", 0, 0, 10, 0.0)
+    order = [(k, i) for k in range(5) for i in range(k)]
+    assert got.keys.tolist() == [b"key-%d-%d" % at for at in order]
+    assert got.values.tolist() == [b"value-%d-%d" % at for at in order]
+    assert got.timestamps_ms.tolist() == [1_700_000_000_000 - 1000 * k + i for k, i in order]
+    assert got.header_spans.tolist() == [encode_headers([("k", b"%d" % i)] if i else []) for _, i in order]
+    assert box.queued_bytes == 0
+
+
+async def test_rows_whose_offsets_somebody_waits_for_go_by_themselves(producer: Producer) -> None:
+    box, ends = _outbox(producer, batch_bytes=100_000), []
+    await box.send("t", 0, None, Spans.of([b"output"]))
+    for k in range(3):
+        await box.send("t", 0, None, Spans.of([b"row"] * (k + 1)), acknowledged=lambda p, offset: ends.append(offset))
+    await box.flush()
+    assert [n for _, _, n in producer.sent] == [1, 1, 2, 3]
+    assert ends == [1, 3, 6]
+
+
+async def test_batches_that_go_together_stay_below_the_topic_s_limit(producer: Producer) -> None:
+    box = _outbox(producer)  # 1,000 bytes
+    producer.gate.clear()
+    for _ in range(20):
+        await box.send("t", 0, None, Spans.of([b"x" * 100]))
+    producer.gate.set()
+    await box.flush()
+    assert sum(n for _, _, n in producer.sent) == 20
+    assert max(batch.size() for batch in producer.batches) <= 1000
+    assert len(producer.sent) < 5
