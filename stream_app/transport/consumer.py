@@ -25,6 +25,9 @@ __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
+#: Seconds between two looks while every partition is paused.
+_PAUSED_S = 0.02
+
 #: Seconds without a record after which a changelog that was read to its end holds no more.
 _STILL_S = 1.0
 
@@ -82,6 +85,10 @@ class Consumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """What the next poll brings. What comes while a rebalance is on is dropped: the seek that ends it brings it
         again. (Faust's own seeks there and then, which would take positions back in the middle of a checkpoint.)"""
+        if self.flow_active and not self.app.client_only and not self._get_active_partitions():
+            # Faust sleeps a second here, and the first records after a rebalance wait for it.
+            await asyncio.sleep(_PAUSED_S)
+            return
         records, active = await self._wait_next_records(timeout)
         await self._released.wait()
         generation = self.app.consumer_generation_id

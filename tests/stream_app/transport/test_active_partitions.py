@@ -1,14 +1,17 @@
-"""What is taken from aiokafka while no partition is active: nothing."""
+"""While no partition is active nothing is taken from aiokafka, and the next look comes soon."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
+from stream_app.transport.consumer import Consumer
 from stream_app.transport.thread import ActivePartitions
 
 CHANGELOG = TopicPartition("counts-changelog", 2)
@@ -59,3 +62,18 @@ async def test_an_empty_set_would_be_taken_for_all_partitions() -> None:
     fetcher, state = _fetcher()
     assert await fetcher.fetched_records(set()) == {CHANGELOG: ["batch"]}
     assert state.position == 287
+
+
+async def test_the_next_look_does_not_wait_for_the_second_that_faust_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer: Any = Consumer.__new__(Consumer)
+    consumer.flow_active, consumer._active_partitions = True, set()
+    consumer.app = SimpleNamespace(client_only=False)
+
+    async def poll(self: Any, timeout: float) -> Any:
+        raise AssertionError("it sleeps a second where all is paused")
+
+    monkeypatch.setattr(Consumer, "_wait_next_records", poll)
+    assert [record async for record in consumer.getmany(1.0)] == []
+    consumer._active_partitions.add(TP(*CHANGELOG))
+    with pytest.raises(AssertionError, match="sleeps"):
+        await anext(consumer.getmany(1.0))
