@@ -36,7 +36,7 @@ from topics.columns import encode_columns  # noqa: E402
 from topics.decisions import FraudScore  # noqa: E402
 from topics.events import CardTransaction  # noqa: E402
 from topics.spans import Spans  # noqa: E402
-from tsrec_models.evaluation.fraud_reading import read_transactions  # noqa: E402
+from tsrec_models.evaluation.fraud_reading import Transactions, read_transactions  # noqa: E402
 from tsrec_models.risk.fraud_features import FraudFeatures  # noqa: E402
 from tsrec_models.risk.fraud_model import FraudModel  # noqa: E402
 
@@ -79,6 +79,16 @@ async def through_kafka(
         return took, used, [msgspec.json.decode(record.value or b"", type=FraudScore) for record in found]
 
 
+def trained(data: Transactions) -> tuple[FraudModel, Path]:
+    """A model of a week whose labels are known on the first day sent, and the folder that it is saved in."""
+    x = FraudFeatures().replay(data.account, data.merchant, data.ts, data.amount, data.is_fraud)
+    past = np.flatnonzero((data.day >= FIRST_DAY - 2 * TRAIN_DAYS) & (data.day < FIRST_DAY - TRAIN_DAYS))
+    model = FraudModel.fit(x[past], data.is_fraud[past], data.ts[past])
+    folder = Path(tempfile.mkdtemp(prefix="fraud-model-"))
+    model.save(folder)
+    return model, folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--payments", type=int, default=200_000)
@@ -90,11 +100,7 @@ def main() -> None:
     data, _ = read_transactions(DATA)
     frame = pq.read_table(DATA, columns=["TX_DATETIME"])
     assert len(frame) == len(data.ts), "rows were left out"
-    x = FraudFeatures().replay(data.account, data.merchant, data.ts, data.amount, data.is_fraud)
-    past = np.flatnonzero((data.day >= FIRST_DAY - 2 * TRAIN_DAYS) & (data.day < FIRST_DAY - TRAIN_DAYS))
-    model = FraudModel.fit(x[past], data.is_fraud[past], data.ts[past])
-    folder = Path(tempfile.mkdtemp(prefix="fraud-model-"))
-    model.save(folder)
+    model, folder = trained(data)
     begin = int(np.searchsorted(data.day, FIRST_DAY))
     rows = slice(begin, begin + args.payments)
     account, merchant, ts, amount = data.account[rows], data.merchant[rows], data.ts[rows], data.amount[rows]
