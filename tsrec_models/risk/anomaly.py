@@ -3,9 +3,10 @@
 Nine views of each value, all in units of the series' own spread: distance from the long-run mean, step, short mean,
 distance from the same time of day and of the week (each also as a short mean), size of recent steps, its change, and
 the short mean against a medium one. Each view has its own record of what is usual and turns the value into a conformal
-p-value (`anomaly_tail`); the smallest, times the number of views that spoke, is the p-value of the value (Bonferroni).
-The score is 1 - p: alarms at a score of 0.995 come in at most one value of 200 while the views are exchangeable, and
-the union bound is conservative, since views agree.
+p-value (`anomaly_tail`); the harmonic mean of those that spoke is the p-value of the value (Wilson 2019), nearly right
+where p is small though views depend on each other. A view that stands alone has its p times the number of views, as by
+Bonferroni; views that agree are not punished for their number. The score is 1 - p: alarms at a score of 0.995 come in
+at most one value of 200 while the views are exchangeable.
 
 After a value stands out, only a larger surprise does so again until the series was calm for `quiet` values: an
 episode is one alarm, or a few as it grows, not one a value.
@@ -53,6 +54,7 @@ _SEASON_RATE = 0.2  # a time of day is what it was on the last five days
 _KEEP = 0.7  # an episode goes on while the surprise is above this share of its peak
 # Below this share of the mean's square a variance is rounding; below the other nothing at all (a series of zeros).
 _ROUNDING, _NOTHING = 1e-24, 1e-290
+_MOST = 600.0  # nats; its exponential is still a number, and so is nine times that
 
 
 class AnomalyDetector:
@@ -205,7 +207,7 @@ def _update(  # type: ignore[no-untyped-def]  # pragma: no cover
         if not abs(values[i]) < np.inf:
             continue
         _views(state, row, values[i], times[i], day_bins, week_bins, magnitudes)
-        most, spoke = 0.0, 0
+        most, spoke, summed = 0.0, 0, 0.0
         for v in range(_VIEWS):
             if np.isnan(magnitudes[v]):
                 continue
@@ -213,12 +215,14 @@ def _update(  # type: ignore[no-untyped-def]  # pragma: no cover
             nats, bin_ = surprise(state, row, at, magnitudes[v])
             if seen(state, row, at) >= _RECORD:
                 spoke += 1
+                summed += math.exp(min(nats, _MOST))
                 if nats > most:
                     most = nats
                     views[i] = v
             learn(state, row, at, bin_, growth)
         if spoke == 0:
             continue
+        most = math.log(summed)
         if quiet > 0:
             state[row, _CALM] += 1.0
             if state[row, _CALM] > quiet:
