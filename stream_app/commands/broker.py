@@ -7,6 +7,7 @@ import signal
 import click
 
 from stream_app.embedded import EmbeddedBroker
+from stream_app.errors import BrokerUnavailable
 
 __all__ = ["command"]
 
@@ -19,13 +20,19 @@ def command(port: int) -> None:
     It has consumer groups but no transactions: for exactly_once, and for anything you want to keep, use Apache Kafka.
     """
     broker = EmbeddedBroker(port)
-    signal.signal(signal.SIGTERM, lambda *_: broker.stop())
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _interrupt)
     broker.start()
     click.echo(f"broker at {broker.bootstrap}; Ctrl-C ends it")
     try:
-        while broker.process is not None and broker.process.poll() is None:
-            broker.process.wait()
-    except (KeyboardInterrupt, AttributeError):
+        if broker.process is not None:
+            raise BrokerUnavailable(f"the embedded broker ended by itself, with code {broker.process.wait()}")
+    except KeyboardInterrupt:
         pass
     finally:
         broker.stop()
+
+
+def _interrupt(*_: object) -> None:
+    """As Ctrl-C. The broker is not stopped in here: who is interrupted waits for it already, and holds its lock."""
+    raise KeyboardInterrupt

