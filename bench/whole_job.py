@@ -26,6 +26,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from stream_app.orphans import ends_with_us
 from stream_app.transport.builder import build_batches
 from stream_app.transport.partitioning import partitions_of
 from topics.catalog import Catalog
@@ -67,7 +68,7 @@ def start_worker(args: argparse.Namespace, prefix: str, budget_ms: float) -> sub
     )  # fmt: skip
     if args.model:
         env["TSREC_MODEL"] = args.model
-    return subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker"], env=env)
+    return subprocess.Popen([sys.executable, "-m", "stream_app.cli", "worker"], env=env, preexec_fn=ends_with_us())
 
 
 class Producer:
