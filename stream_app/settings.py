@@ -303,7 +303,7 @@ class Settings(BaseSettings):
     topic_prefix: str = Field("", description="Put before every topic name of the contract.")
     partitions: Annotated[int, Field(ge=1)] = Field(
         4,
-        description="Partitions of every keyed topic: as many as there will ever be workers; each costs a batch a fetch.",
+        description="Partitions of every keyed topic: as many as there will be workers; each costs a batch a fetch.",
     )
     replication: Annotated[int, Field(ge=1)] = Field(1, description="Replicas of topics that tsrec creates.")
     session_timeout_s: Positive = Field(
