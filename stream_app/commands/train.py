@@ -140,6 +140,13 @@ def command(
     metrics: dict[str, Any] = {"validation": model.metrics}
     if held_out is not None:
         metrics["test"] = validate(model, held_out)
+        if exclude_seen and (again := held_out.repeats()):
+            click.echo(
+                f"{again} of {len(held_out)} test questions ask for an item of the user's own past: here it is ranked "
+                "against unseen items only, which flatters, and a list without seen items never names it "
+                "(--include-seen)",
+                err=True,
+            )
     chosen = {}
     if weighed:
         metrics["live_blend"] = weighed[0].as_dict()

@@ -46,6 +46,10 @@ class Holdout:
     def __len__(self) -> int:
         return len(self.histories)
 
+    def repeats(self) -> int:
+        """How many questions ask for an item of the user's own past."""
+        return sum(bool((past == target).any()) for past, target in zip(self.histories, self.targets, strict=True))
+
     def sample(self, n: int, seed: int) -> Holdout:
         """At most `n` of the users, drawn at random."""
         if len(self) <= n:

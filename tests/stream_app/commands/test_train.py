@@ -50,6 +50,20 @@ def test_training_writes_an_artifact_and_prints_its_metrics(clicks: Path, tmp_pa
     assert (ids >= 0).all()
 
 
+def test_test_questions_that_ask_for_a_seen_item_are_told(clicks: Path, tmp_path: Path) -> None:
+    lines = [f"u{user},sku{item},{1_700_000_000 + step}" for user in range(30) for step, item in enumerate([1, 2, 3])]
+    again = tmp_path / "again.csv"
+    again.write_text("\n".join(["user_id,item_id,ts", *lines, *(f"u{user},sku1,1700000009" for user in range(7))]))
+
+    def told(path: Path, *more: str) -> str:
+        arguments = [str(path), "--out", str(tmp_path / "model"), "--model", "gru", *QUICK, *more]
+        return CliRunner().invoke(command, arguments, catch_exceptions=False).stderr
+
+    assert "7 of 30 test questions" in told(again)
+    assert "test questions" not in told(again, "--include-seen")
+    assert "test questions" not in told(clicks)
+
+
 def test_a_model_too_wide_for_users_rows_says_what_to_set(clicks: Path, tmp_path: Path) -> None:
     from stream_app.items import ItemIndex
     from stream_app.models import LiveModel
