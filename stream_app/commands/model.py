@@ -40,6 +40,15 @@ def _store(folder: Path | None) -> ModelStore:
     return ModelStore(folder)
 
 
+def _give(store: ModelStore, role: Role, version: str) -> None:
+    """Let VERSION answer or be tried; never both, as it would be tried beside itself."""
+    if role == "shadow" and store.version("active") == version:
+        raise UsageError(f"{version} answers already; try another beside it")
+    store.point(role, version)
+    if role == "active" and store.version("shadow") == version:
+        store.point("shadow", None)
+
+
 @command.command()
 @click.argument("artifact", type=click.Path(path_type=Path))
 @_store_option
@@ -54,7 +63,7 @@ def push(artifact: Path, store: Path | None, activate: bool, shadow: bool) -> No
     said = f"{version} is in {target.folder}"
     if activate or shadow:
         role: Role = "active" if activate else "shadow"
-        target.point(role, version)
+        _give(target, role, version)
         said += f" and {'answers' if activate else 'is tried'} from now on"
     click.echo(said)
 
@@ -65,9 +74,7 @@ def push(artifact: Path, store: Path | None, activate: bool, shadow: bool) -> No
 def activate(version: str, store: Path | None) -> None:
     """Let VERSION answer. Users' states are made anew from their last events as they come."""
     target = _store(store)
-    target.point("active", version)
-    if target.version("shadow") == version:
-        target.point("shadow", None)
+    _give(target, "active", version)
     click.echo(f"{version} answers from now on")
 
 
@@ -77,8 +84,12 @@ def activate(version: str, store: Path | None) -> None:
 def shadow(version: str, store: Path | None) -> None:
     """Score VERSION beside the model that answers; `off` ends it."""
     target = _store(store)
-    target.point("shadow", None if version == "off" else version)
-    click.echo("no model is tried" if version == "off" else f"{version} is tried from now on")
+    if version == "off":
+        target.point("shadow", None)
+        click.echo("no model is tried")
+        return
+    _give(target, "shadow", version)
+    click.echo(f"{version} is tried from now on")
 
 
 @command.command("list")

@@ -90,3 +90,20 @@ def test_the_command_pushes_activates_tries_and_lists(tmp_path: Path) -> None:
         CliRunner().invoke(
             command, ["push", store, str(tmp_path / "a"), "--activate", "--shadow"], catch_exceptions=False
         )
+
+
+def test_no_model_is_tried_beside_itself(tmp_path: Path) -> None:
+    store = f"--store={tmp_path / 'store'}"
+
+    def run(*arguments: str) -> str:
+        return CliRunner().invoke(command, [arguments[0], store, *arguments[1:]], catch_exceptions=False).output
+
+    first = run("push", str(artifact(tmp_path / "a", 1)), "--activate").split()[0]
+    with pytest.raises(UsageError, match=f"{first} answers already"):
+        run("shadow", first)
+    with pytest.raises(UsageError, match=f"{first} answers already"):
+        run("push", str(tmp_path / "a"), "--shadow")
+    second = run("push", str(artifact(tmp_path / "b", 2)), "--shadow").split()[0]
+    run("push", str(tmp_path / "b"), "--activate")
+    assert ModelStore(tmp_path / "store").version("active") == second
+    assert ModelStore(tmp_path / "store").version("shadow") is None
