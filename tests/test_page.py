@@ -144,7 +144,7 @@ def test_a_stranger_is_told_so(watched: Watched) -> None:
     watched.complaints = [text for text in watched.complaints if "404" not in text]  # Chromium logs every 404
 
 
-def test_an_alert_shows_its_evidence_is_acknowledged_and_silenced(watched: Watched, world: World) -> None:
+def test_an_alert_shows_its_evidence_is_acknowledged_judged_and_silenced(watched: Watched, world: World) -> None:
     page = watched.page
     row = page.locator("#alerts > li", has_text=ACCOUNT).filter(has_text="Velocity")
     row.wait_for(timeout=WAIT_MS)
@@ -160,6 +160,12 @@ def test_an_alert_shows_its_evidence_is_acknowledged_and_silenced(watched: Watch
     assert row.locator("details").get_attribute("open") is not None  # an update closes nothing
     (alert,) = [a for a in world.ask("/alerts?state=all")["alerts"] if a["kind"] == "velocity"]
     assert (alert["state"], alert["acknowledged_by"]) == ("acknowledged", "Ada")
+    row.get_by_role("button", name="Wrong").click()
+    judged = "acknowledged by Ada, judged wrong"
+    until(page, f"[...document.querySelectorAll('#alerts .state')].some(s => s.textContent === '{judged}')")
+    assert row.get_by_role("button", name="Wrong").is_hidden()  # it can still be judged right
+    (label,) = world.ask("/reviews")["labels"]
+    assert (label["alert_id"], label["confirmed"], label["by"]) == (alert["alert_id"], False, "Ada")
     row.locator("select").select_option("900")
     row.get_by_role("button", name="Silence", exact=True).click()
     until(page, "[...document.querySelectorAll('#alerts > li')].every(r => !r.querySelector('.mute').disabled)")
@@ -171,7 +177,7 @@ def test_the_price_is_drawn_with_band_and_read_by_keyboard_and_as_a_table(watche
     page = watched.page
     page.wait_for_selector("#chart .band", timeout=60_000)
     assert page.locator("#symbols button").count() >= 3
-    assert page.locator("#chart path.price").get_attribute("d").count("L") >= 2
+    until(page, "(document.querySelector('#chart path.price')?.getAttribute('d') ?? '').split('L').length > 2")
     marks = [
         float(text.replace(",", "")) for text in page.locator("#chart text").all_text_contents() if ":" not in text
     ]

@@ -286,6 +286,25 @@ def test_alerts_are_listed_filtered_and_acted_on(worker: WebWorker) -> None:
     label = worker.ask(f"/alerts/{alert['alert_id']}/verdict", "POST", body={"confirmed": False})
     assert label.json()["action"] == "reject"
 
+    waiting = worker.ask("/reviews").json()
+    assert alert["alert_id"] in [one["alert_id"] for one in waiting["waiting"]]
+    assert waiting["labels"] == waiting["agreement"] == []
+    worker.run(_act(application, [msgspec.json.decode(worker.sent[-1][1], type=AlertAction)], home))
+    reviews = worker.ask("/reviews").json()
+    assert reviews["total_waiting"] == waiting["total_waiting"] - 1
+    assert alert["alert_id"] not in [one["alert_id"] for one in reviews["waiting"]]
+    (judged,) = reviews["labels"]
+    assert (judged["alert_id"], judged["confirmed"]) == (alert["alert_id"], False)
+    assert alert["evidence"].items() <= judged["evidence"].items()
+    (agreement,) = reviews["agreement"]
+    assert (agreement["kind"], agreement["reviewed"], agreement["confirmed"]) == (alert["kind"], 1, 0)
+    assert agreement["lower"] == 0.0
+    assert agreement["upper"] < 1.0
+    assert worker.ask("/reviews?kind=nothing_of_this").json()["total_labels"] == 0
+    assert worker.ask("/reviews?limit=0").json()["labels"] == []
+    (again,) = [one for one in worker.ask("/alerts").json()["alerts"] if one["alert_id"] == alert["alert_id"]]
+    assert again["verdict"] == "rejected"
+
 
 async def _act(application, actions: list[msgspec.Struct], partition: int) -> None:  # type: ignore[no-untyped-def]
     from tests.stream_app.agents.conftest import batch_of
@@ -315,7 +334,7 @@ def test_the_openapi_document_is_valid_and_says_what_is_answered(worker: WebWork
     assert set(document["paths"]) == {
         "/recommendations/{user_id}", "/items/{item_id}/similar", "/trending", "/forecasts/{symbol}", "/alerts",
         "/alerts/{alert_id}/acknowledge", "/alerts/{alert_id}/silence", "/alerts/{alert_id}/verdict",
-        "/decisions/{decision_id}", "/models", "/healthz", "/readyz",
+        "/reviews", "/decisions/{decision_id}", "/models", "/healthz", "/readyz",
     }  # fmt: skip
     parameters = document["paths"]["/recommendations/{user_id}"]["get"]["parameters"]
     assert {parameter["name"]: parameter["in"] for parameter in parameters} == {

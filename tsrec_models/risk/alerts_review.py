@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tsrec_models.risk.alerts import Alert, AlertError, rank
+from tsrec_models.risk.alerts import Alert, AlertError, Severity, rank
 
-__all__ = ["Label", "Precision", "ReviewQueue"]
+__all__ = ["Label", "Precision", "ReviewQueue", "precision_of"]
 
 _QUEUE_PREFIX = "#review|"
 _LABEL_PREFIX = "#label|"
@@ -25,7 +25,7 @@ class Label:
     alert_id: str
     kind: str
     subject: str
-    severity: str
+    severity: Severity
     value: float
     threshold: float
     confirmed: bool
@@ -44,6 +44,17 @@ class Precision:
     share: float
     lower: float
     upper: float
+
+
+def precision_of(confirmed: int, reviewed: int) -> Precision:
+    """The share of `confirmed` among `reviewed` alerts, NaN between 0 and 1 where there are none."""
+    if reviewed == 0:
+        return Precision(0, 0, math.nan, 0.0, 1.0)
+    z = 1.6448536269514722  # 95 % point of the normal distribution
+    p = confirmed / reviewed
+    centre = (p + z * z / (2 * reviewed)) / (1 + z * z / reviewed)
+    half = z / (1 + z * z / reviewed) * math.sqrt(p * (1 - p) / reviewed + z * z / (4 * reviewed * reviewed))
+    return Precision(reviewed, confirmed, p, max(0.0, centre - half), min(1.0, centre + half))
 
 
 class ReviewQueue:
@@ -109,14 +120,7 @@ class ReviewQueue:
     def precision(self, kind: str) -> Precision:
         """How often people agreed with alerts of `kind`."""
         verdicts = [label.confirmed for label in self.labels.values() if label.kind == kind]
-        n, k = len(verdicts), sum(verdicts)
-        if n == 0:
-            return Precision(0, 0, math.nan, 0.0, 1.0)
-        z = 1.6448536269514722  # 95 % point of the normal distribution
-        p = k / n
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return Precision(n, k, p, max(0.0, centre - half), min(1.0, centre + half))
+        return precision_of(sum(verdicts), len(verdicts))
 
     def suggest_threshold(self, kind: str, precision: float, min_reviewed: int = 20) -> float | None:
         """Lowest value at and above which the reviewed alerts of `kind` reach `precision`; None without enough of them.

@@ -14,6 +14,7 @@ from stream_app.web.api.kept import KeptLists
 from stream_app.web.api.models import Models
 from stream_app.web.api.openapi import document
 from stream_app.web.api.recommendations import Recommendations
+from stream_app.web.api.reviews import Reviews
 from stream_app.web.context import WebContext
 from stream_app.web.peers import Peers
 
@@ -24,7 +25,7 @@ def endpoints(context: WebContext, peers: Peers, kept: KeptLists) -> list[Endpoi
     """Every route of the API."""
     parts = (
         Recommendations(context, peers, kept), Items(context), Forecasts(context, peers), Alerting(context, peers),
-        Decisions(context, peers), Models(context),
+        Reviews(context, peers), Decisions(context, peers), Models(context),
     )  # fmt: skip
     return [endpoint for part in parts for endpoint in part.endpoints()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -11,8 +11,22 @@ from stream_app.agents.alerts import Alerts
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from topics.fields import Id, Label, Severity, Time
 from tsrec_models.risk.alerts_entry import Entry
+from tsrec_models.risk.alerts_review import ReviewQueue
 
-__all__ = ["AlertQuery", "AlertView", "State", "all_alerts", "find_alert"]
+__all__ = [
+    "AlertQuery",
+    "AlertView",
+    "State",
+    "Subjects",
+    "Verdict",
+    "all_alerts",
+    "all_reviews",
+    "find_alert",
+    "verdict_in",
+]
+
+Subjects = Literal["symbol", "account"]
+Verdict = Annotated[Literal["confirmed", "rejected"], Meta(description="What a person said of the alert.")]
 
 State = Literal["firing", "acknowledged", "silenced", "held", "pending", "resolved"]
 
@@ -27,7 +41,7 @@ class AlertView(Struct, frozen=True, omit_defaults=True):
     alert_id: Id
     kind: Label
     subject: Id
-    about: Annotated[Literal["symbol", "account"], Meta(description="What the subject is.")]
+    about: Annotated[Subjects, Meta(description="What the subject is.")]
     state: State
     severity: Severity
     value: float
@@ -40,6 +54,7 @@ class AlertView(Struct, frozen=True, omit_defaults=True):
     occurrences: int
     acknowledged_by: str | None = None
     acknowledged_ts: Time | None = None
+    verdict: Verdict | None = None
 
 
 class AlertQuery(Struct, forbid_unknown_fields=True):
@@ -73,24 +88,48 @@ def all_alerts(alerts: Alerts, partitions: set[int]) -> Iterator[AlertView]:
     """Everything that the books of these partitions know. In the stream's loop."""
     for partition in sorted(partitions & set(alerts.table.shards)):
         for channel in alerts.rules:
-            for entry in list(alerts.desk(channel, partition).book.entries.values()):
-                yield _view(channel, entry)
+            desk = alerts.desk(channel, partition)
+            for entry in list(desk.book.entries.values()):
+                yield _view(channel, entry, desk.review)
+
+
+def all_reviews(alerts: Alerts, partitions: set[int]) -> Iterator[tuple[Subjects, ReviewQueue]]:
+    """What their subjects are, and the queue, of each desk of these partitions. In the stream's loop."""
+    for partition in sorted(partitions & set(alerts.table.shards)):
+        for channel in alerts.rules:
+            yield about(channel), alerts.desk(channel, partition).review
+
+
+def verdict_in(reviews: Iterable[ReviewQueue], alert_id: str) -> Verdict | None:
+    """What a person said of an alert; None where nobody did."""
+    for review in reviews:
+        label = review.labels.get(alert_id)
+        if label is not None:
+            return "confirmed" if label.confirmed else "rejected"
+    return None
+
+
+def about(channel: str) -> Subjects:
+    """What the subjects of a channel are."""
+    return "symbol" if channel == MARKET else "account"
 
 
 def find_alert(alerts: Alerts, partitions: set[int], alert_id: str) -> tuple[int, str, AlertView] | None:
     """Partition, channel and view of one alert. In the stream's loop."""
     for partition in partitions & set(alerts.table.shards):
         for channel in alerts.rules:
-            entry = alerts.desk(channel, partition).book.find(alert_id)
+            desk = alerts.desk(channel, partition)
+            entry = desk.book.find(alert_id)
             if entry is not None:
-                return partition, channel, _view(channel, entry)
+                return partition, channel, _view(channel, entry, desk.review)
     return None
 
 
-def _view(channel: str, entry: Entry) -> AlertView:
+def _view(channel: str, entry: Entry, review: ReviewQueue) -> AlertView:
     state = _STATES.get(entry.phase) or ("acknowledged" if entry.acknowledged_by is not None else "firing")
     return AlertView(
-        entry.alert_id, entry.kind, entry.subject, "symbol" if channel == MARKET else "account", state,
+        entry.alert_id, entry.kind, entry.subject, about(channel), state,
         entry.severity, float(entry.value), float(entry.threshold), entry.message, dict(entry.evidence),
         entry.first_ts, entry.last_ts, entry.source, entry.occurrences, entry.acknowledged_by, entry.acknowledged_ts,
+        verdict_in([review], entry.alert_id),
     )  # fmt: skip

@@ -6,6 +6,8 @@ import { ask } from "./stream.js";
 const SEVERITIES = ["critical", "warning", "info"];
 const MARKS = { critical: "▲", warning: "◆", info: "●" };
 const STATES = { firing: "", acknowledged: "acknowledged", silenced: "silenced", held: "held back by the rate cap", resolved: "over" };
+const JUDGED = { confirmed: "judged right", rejected: "judged wrong" };
+const SAID = { acknowledge: "Acknowledged.", silence: "Silenced.", verdict: "Judged." };
 const RESOLVED_SHOWN = 8;
 const OTHERS_MS = 4000;
 const chosen = new Set(SEVERITIES);
@@ -66,6 +68,7 @@ async function askOthers() {
   }
 }
 
+const stands = (alert) => `${alert.state} ${alert.verdict ?? ""}`;
 const isOpen = (alert) => alert.state !== "resolved";
 
 function draw() {
@@ -107,7 +110,10 @@ function make(alert) {
         h("details", {}, h("summary", {}, "Evidence"), h("div", { class: "holds" })),
         h("button", { type: "button", class: "ack", onclick: () => act(id, "acknowledge", {}) }, "Acknowledge"),
         h("button", { type: "button", class: "mute", onclick: () => act(id, "silence", { duration_s: Number(choice.value) }) }, "Silence"),
-        choice, h("span", { class: "state", role: "status" }))));
+        choice,
+        h("button", { type: "button", class: "right", title: "The alert was right: kept as a label", onclick: () => act(id, "verdict", { confirmed: true }) }, "Right"),
+        h("button", { type: "button", class: "wrong", title: "The alert was wrong: kept as a label", onclick: () => act(id, "verdict", { confirmed: false }) }, "Wrong"),
+        h("span", { class: "state", role: "status" }))));
 }
 
 function update(row, alert) {
@@ -126,15 +132,18 @@ function update(row, alert) {
     holds.dataset.facts = facts;
     holds.replaceChildren(evidence(alert));
   }
-  if (pending.get(alert.alert_id) !== undefined && pending.get(alert.alert_id) !== alert.state) pending.delete(alert.alert_id);
+  if (pending.has(alert.alert_id) && pending.get(alert.alert_id) !== stands(alert)) pending.delete(alert.alert_id);
   const waits = pending.has(alert.alert_id);
   const over = !isOpen(alert);
   find(".ack").hidden = over || alert.state !== "firing";
   find(".mute").hidden = find("select").hidden = over || alert.state === "silenced";
-  find(".ack").disabled = find(".mute").disabled = waits;
+  find(".right").hidden = alert.verdict === "confirmed";
+  find(".wrong").hidden = alert.verdict === "rejected";
+  for (const name of [".ack", ".mute", ".right", ".wrong"]) find(name).disabled = waits;
   const by = alert.acknowledged_by ? ` by ${alert.acknowledged_by}` : "";
   const state = find(".state");
-  if (!state.dataset.error) text(state, waits ? "sent …" : `${STATES[alert.state] ?? alert.state}${by}`);
+  const said = [`${STATES[alert.state] ?? alert.state}${by}`, JUDGED[alert.verdict] ?? ""].filter(Boolean).join(", ");
+  if (!state.dataset.error) text(state, waits ? "sent …" : said);
 }
 
 async function act(id, action, body) {
@@ -142,12 +151,12 @@ async function act(id, action, body) {
   const row = [...byId("alerts").children].find((child) => child.dataset.key === id);
   const state = row?.querySelector(".state");
   const alert = here.alerts.concat(elsewhere).find((one) => one.alert_id === id);
-  pending.set(id, alert?.state ?? "");
+  pending.set(id, alert ? stands(alert) : "");
   if (state) delete state.dataset.error;
   draw();
   try {
     await ask(`/alerts/${encodeURIComponent(id)}/${action}`, { ...body, ...(by ? { by } : {}) });
-    say(action === "silence" ? "Silenced." : "Acknowledged.");
+    say(SAID[action]);
     setTimeout(() => { pending.delete(id); draw(); }, 5000);
   } catch (error) {
     pending.delete(id);
