@@ -87,6 +87,9 @@ def test_forecasts_alerts_and_decisions_are_found_from_the_other_worker(workers:
     ours, theirs = one.ask("/alerts").json(), two.ask("/alerts").json()
     assert ours == theirs
     assert ours["total"] >= 1
+    reviews = [worker.ask("/reviews").json() for worker in (one, two)]
+    assert reviews[0] == reviews[1]
+    assert reviews[0]["total_waiting"] >= 1
     alert = ours["alerts"][0]["alert_id"]
     assert two.ask(f"/decisions/{alert}").json()["alert"]["alert_id"] == alert
     decision = msgspec.json.decode(one.published[-1], type=Recommendation).decision_id  # type: ignore[attr-defined]
@@ -130,6 +133,7 @@ def test_a_worker_that_is_gone_is_said_to_be(moving: tuple[WebWorker, WebWorker]
     one.assign({one.member: [], gone: range(4)})
     assert one.ask(f"/recommendations/{USERS[0]}").status == 502
     assert one.ask("/alerts").json()["missing"] == [gone]
+    assert one.ask("/reviews").json()["missing"] == [gone]
     one.assign({one.member: [], str(unserved_url()): range(4)})
     reply = one.ask(f"/recommendations/{USERS[0]}")
     assert reply.status == 503
