@@ -406,7 +406,7 @@ def test_a_page_without_a_network_says_so_and_is_back_as_soon_as_the_network_is(
     page.wait_for_timeout(6000)  # the next try by itself is seconds away
     watched.context.set_offline(False)
     until(page, "document.getElementById('link').dataset.state === 'live'")
-    assert page.locator("#notice").is_hidden()
+    until(page, "document.getElementById('notice').hidden")
     watched.complaints = [text for text in watched.complaints if not any(re.search(one, text) for one in world_off)]
 
 
