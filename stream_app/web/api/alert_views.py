@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from stream_app.agents.alerts import Alerts
+from stream_app.agents.alerts import Alerts, Desk
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from topics.fields import Id, Label, Severity, Time
 from tsrec_models.risk.alerts_entry import Entry
@@ -19,8 +19,9 @@ __all__ = [
     "State",
     "Subjects",
     "Verdict",
+    "about",
     "all_alerts",
-    "all_reviews",
+    "desks",
     "find_alert",
     "verdict_in",
 ]
@@ -86,18 +87,16 @@ class AlertQuery(Struct, forbid_unknown_fields=True):
 
 def all_alerts(alerts: Alerts, partitions: set[int]) -> Iterator[AlertView]:
     """Everything that the books of these partitions know. In the stream's loop."""
-    for partition in sorted(partitions & set(alerts.table.shards)):
-        for channel in alerts.rules:
-            desk = alerts.desk(channel, partition)
-            for entry in list(desk.book.entries.values()):
-                yield _view(channel, entry, desk.review)
+    for _, channel, desk in desks(alerts, partitions):
+        for entry in list(desk.book.entries.values()):
+            yield _view(channel, entry, desk.review)
 
 
-def all_reviews(alerts: Alerts, partitions: set[int]) -> Iterator[tuple[Subjects, ReviewQueue]]:
-    """What their subjects are, and the queue, of each desk of these partitions. In the stream's loop."""
+def desks(alerts: Alerts, partitions: set[int]) -> Iterator[tuple[int, str, Desk]]:
+    """Partition, channel and desk, of these partitions. In the stream's loop."""
     for partition in sorted(partitions & set(alerts.table.shards)):
         for channel in alerts.rules:
-            yield about(channel), alerts.desk(channel, partition).review
+            yield partition, channel, alerts.desk(channel, partition)
 
 
 def verdict_in(reviews: Iterable[ReviewQueue], alert_id: str) -> Verdict | None:
@@ -116,12 +115,10 @@ def about(channel: str) -> Subjects:
 
 def find_alert(alerts: Alerts, partitions: set[int], alert_id: str) -> tuple[int, str, AlertView] | None:
     """Partition, channel and view of one alert. In the stream's loop."""
-    for partition in partitions & set(alerts.table.shards):
-        for channel in alerts.rules:
-            desk = alerts.desk(channel, partition)
-            entry = desk.book.find(alert_id)
-            if entry is not None:
-                return partition, channel, _view(channel, entry, desk.review)
+    for partition, channel, desk in desks(alerts, partitions):
+        entry = desk.book.find(alert_id)
+        if entry is not None:
+            return partition, channel, _view(channel, entry, desk.review)
     return None
 
 

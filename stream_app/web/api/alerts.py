@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from stream_app.transport.partitioning import partition_of
-from stream_app.web.api.alert_views import AlertQuery, AlertView, all_alerts, find_alert
+from stream_app.web.api.alert_views import AlertQuery, AlertView, all_alerts, desks, find_alert
 from stream_app.web.api.endpoint import Answer, Call, Endpoint
-from stream_app.web.api.groups import retry_later
+from stream_app.web.api.groups import check_alerts, others
 from stream_app.web.context import WebContext
 from stream_app.web.peers import Peers
 from stream_app.web.problems import Problem
@@ -93,34 +93,21 @@ class Alerting:
 
     # -- reading
 
-    async def get(self, call: Call) -> AlertList | Answer:
+    async def get(self, call: Call) -> AlertList:
         """Open alerts of the whole group with their evidence. Other workers are asked for those of their partitions."""
         query: AlertQuery = call.query
-        self._check_ready()
+        check_alerts(self._context)
         found = await self._context.in_stream(self._here, query)
-        if self._peers.was_forwarded(call.request):
-            return AlertList(found[: query.limit], len(found))
-        total, missing = len(found), []
-        for url, answer in await self._peers.ask_all(call.request):
-            theirs = _decoded(answer)
-            if theirs is None:
-                missing.append(url)
-                continue
-            found += theirs.alerts
-            total += theirs.total
+        theirs, missing = await others(self._peers, call.request, AlertList)
+        total = len(found) + sum(one.total for one in theirs)
+        found += [alert for one in theirs for alert in one.alerts]
         return AlertList(sorted(found, key=AlertQuery.order)[: query.limit], total, missing)
 
     def _here(self, query: AlertQuery) -> list[AlertView]:
-        found = [alert for alert in all_alerts(self._context.risk.alerts, self._partitions()) if query.wants(alert)]
-        return sorted(found, key=AlertQuery.order)
+        return [alert for alert in all_alerts(self._context.risk.alerts, self._partitions()) if query.wants(alert)]
 
     def _partitions(self) -> set[int]:
         return self._peers.mine(self._context.catalog["alert-actions"].kafka_name)
-
-    def _check_ready(self) -> None:
-        app = self._context.processor
-        if app.rebalancing or not app.tables.actives_ready:
-            raise retry_later("alerts are being recovered")
 
     # -- acting
 
@@ -141,7 +128,7 @@ class Alerting:
     ) -> ActionAnswer | Answer:
         """Send the action, by the worker whose alert it is: it knows the event time."""
         alert_id = call.path["alert_id"]
-        self._check_ready()
+        check_alerts(self._context)
         now = await self._context.in_stream(self._event_time_of, alert_id)
         if now is None:
             return await self._elsewhere(call, alert_id)
@@ -155,11 +142,8 @@ class Alerting:
         alerts, app = self._context.risk.alerts, self._context.processor
         place = find_alert(alerts, self._partitions(), alert_id)
         if place is None:
-            for partition in self._partitions() & set(alerts.table.shards):
-                for channel in alerts.rules:
-                    if alerts.desk(channel, partition).review.knows(alert_id):
-                        return time.time()  # it is over, and waits for a verdict only
-            return None
+            known = any(desk.review.knows(alert_id) for _, _, desk in desks(alerts, self._partitions()))
+            return time.time() if known else None  # known: it is over, and waits for a verdict only
         partition, _, alert = place
         newest = [ts for tp, ts in app.event_time.newest.items() if tp.partition == partition]
         return max([alert.last_ts, *newest])
@@ -187,12 +171,3 @@ class Alerting:
             if isinstance(answer, Problem):
                 raise answer
         raise unknown
-
-
-def _decoded(answer: Answer | Problem) -> AlertList | None:
-    if isinstance(answer, Problem) or answer.status != 200:
-        return None
-    try:
-        return msgspec.json.decode(answer.raw or b"", type=AlertList)
-    except msgspec.DecodeError:
-        return None

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
-from stream_app.web.api.alert_views import Subjects, all_reviews
-from stream_app.web.api.endpoint import Answer, Call, Endpoint
-from stream_app.web.api.groups import retry_later
+from stream_app.web.api.alert_views import Subjects, about, desks
+from stream_app.web.api.endpoint import Call, Endpoint
+from stream_app.web.api.groups import check_alerts, others
 from stream_app.web.context import WebContext
 from stream_app.web.peers import Peers
-from stream_app.web.problems import Problem
 from topics.fields import Id, Label, Severity, Time
+from tsrec_models.risk.alerts import rank
 from tsrec_models.risk.alerts_review import precision_of
 
 __all__ = ["Reviews"]
-
-_RANK = {"critical": 0, "warning": 1, "info": 2}
 
 
 class WaitingAlert(Struct, frozen=True):
@@ -101,35 +98,27 @@ class Reviews:
             )
         ]  # fmt: skip
 
-    async def get(self, call: Call) -> ReviewList | Answer:
+    async def get(self, call: Call) -> ReviewList:
         """The review queues of the whole group. Judge by `POST /alerts/{alert_id}/verdict`."""
         query: ReviewQuery = call.query
-        app = self._context.processor
-        if app.rebalancing or not app.tables.actives_ready:
-            raise retry_later("alerts are being recovered")
-        found = [await self._context.in_stream(self._here, query)]
-        missing = []
-        if not self._peers.was_forwarded(call.request):
-            for url, answer in await self._peers.ask_all(call.request):
-                theirs = _decoded(answer)
-                if theirs is None:
-                    missing.append(url)
-                else:
-                    found.append(theirs)
-        return _together(found, query.limit, missing)
+        check_alerts(self._context)
+        here = await self._context.in_stream(self._here, query)
+        theirs, missing = await others(self._peers, call.request, ReviewList)
+        return _together([here, *theirs], query.limit, missing)
 
     def _here(self, query: ReviewQuery) -> ReviewList:
-        """Of the partitions held; in the stream's loop."""
+        """Of the partitions held, in no order and all of them; in the stream's loop."""
         partitions = self._peers.mine(self._context.catalog["alert-actions"].kafka_name)
         waiting: list[WaitingAlert] = []
         labels: list[Judged] = []
         dropped = 0
-        for about, queue in all_reviews(self._context.risk.alerts, partitions):
+        for _, channel, desk in desks(self._context.risk.alerts, partitions):
+            queue = desk.review
             dropped += queue.dropped
             waiting += [
                 WaitingAlert(
-                    a.alert_id, a.kind, a.subject, about, a.severity, float(a.value), float(a.threshold), a.message,
-                    a.evidence, a.first_ts, a.last_ts, a.source,
+                    a.alert_id, a.kind, a.subject, about(channel), a.severity, float(a.value), float(a.threshold),
+                    a.message, a.evidence, a.first_ts, a.last_ts, a.source,
                 )
                 for a in queue.waiting(query.kind)
             ]  # fmt: skip
@@ -143,17 +132,16 @@ class Reviews:
             ]  # fmt: skip
         reviewed = Counter(label.kind for label in labels)
         confirmed = Counter(label.kind for label in labels if label.confirmed)
-        found = ReviewList(
+        return ReviewList(
             waiting, labels, [_agreement(kind, confirmed[kind], n) for kind, n in reviewed.items()], len(waiting),
             len(labels), dropped,
         )  # fmt: skip
-        return _together([found], query.limit, [])
 
 
 def _together(found: list[ReviewList], limit: int, missing: list[str]) -> ReviewList:
     """Lists of several workers as one, in order and no longer than `limit`."""
     waiting = sorted(
-        (alert for one in found for alert in one.waiting), key=lambda a: (_RANK[a.severity], a.first_ts, a.alert_id)
+        (alert for one in found for alert in one.waiting), key=lambda a: (-rank(a.severity), a.first_ts, a.alert_id)
     )
     labels = sorted((label for one in found for label in one.labels), key=lambda x: (-x.ts, x.alert_id))
     reviewed, confirmed = Counter[str](), Counter[str]()
@@ -172,12 +160,3 @@ def _together(found: list[ReviewList], limit: int, missing: list[str]) -> Review
 def _agreement(kind: str, confirmed: int, reviewed: int) -> Agreement:
     share = precision_of(confirmed, reviewed)
     return Agreement(kind, share.reviewed, share.confirmed, share.share, share.lower, share.upper)
-
-
-def _decoded(answer: Answer | Problem) -> ReviewList | None:
-    if isinstance(answer, Problem) or answer.status != 200:
-        return None
-    try:
-        return msgspec.json.decode(answer.raw or b"", type=ReviewList)
-    except msgspec.DecodeError:
-        return None

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiokafka.errors import KafkaError
 
 from stream_app.errors import TsrecError
-from stream_app.web.api.alert_views import AlertQuery, all_alerts, all_reviews, verdict_in
+from stream_app.web.api.alert_views import AlertQuery, all_alerts, desks, verdict_in
 from stream_app.web.context import StreamBusy, WebContext
 from stream_app.web.live.feed import Prices, Recommendations
 from stream_app.web.live.numbers import Numbers
@@ -172,7 +172,7 @@ class Broadcast:
         found = [a for a in all_alerts(self._context.risk.alerts, partitions) if a.state != "pending"]
         found.sort(key=lambda alert: (alert.state == "resolved", *AlertQuery.order(alert)))
         over = self._resolved.besides(alert.alert_id for alert in found)
-        reviews = [review for _, review in all_reviews(self._context.risk.alerts, partitions)]
+        reviews = [desk.review for _, _, desk in desks(self._context.risk.alerts, partitions)]
         for alert in over:
             alert["verdict"] = verdict_in(reviews, alert["alert_id"])
         return gauges, {"alerts": [*found[:ALERTS], *over], "total": len(found) + len(over)}
