@@ -3,12 +3,17 @@
 A checkpoint cuts between batches: offsets, changed rows and queued outputs of one moment. Then, while new batches are
 already being processed, the outputs up to the cut are flushed, the rows go to the changelog, and the offsets are
 committed; under exactly_once all three in one Kafka transaction per partition.
+
+Without a transaction the tables go one after another, in the order in which they were declared: a table's rows leave
+when the broker has those of the tables before it. A crash between two of them leaves the later one older, never newer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -109,8 +114,7 @@ class Checkpoint:
             else:
                 await app.outbox.flush()
                 refused = app.outbox.refused
-                await self._send_rows(rows, allowed=consumer.still_owner)
-                await app.outbox.flush()
+                await self._send_in_order(rows, consumer.still_owner)
                 if app.outbox.refused > refused:
                     logger.warning("checkpoint given up: the group has given this worker's partitions to another")
                     self._give_back(rows)
@@ -141,6 +145,12 @@ class Checkpoint:
             for shard in table.dirty_shards()
             if shard.partition in partitions
         ]
+
+    async def _send_in_order(self, rows: Iterable[TakenRows], allowed: Allowed) -> None:
+        """One table after another, each when the broker has the one before."""
+        for table, of_table in itertools.groupby(rows, key=operator.itemgetter(0)):
+            await self._send_rows(of_table, allowed)
+            await self._app.outbox.flush(table.changelog_topic_name)
 
     async def _send_rows(self, rows: Iterable[TakenRows], allowed: Allowed | None = None) -> None:
         for table, shard, keys, values in rows:

@@ -201,13 +201,14 @@ class Outbox:
         if self.queued_bytes <= self._max_bytes:
             self._space.set()
 
-    async def flush(self) -> None:
-        """Wait until the broker has acknowledged everything queued so far.
+    async def flush(self, topic: str | None = None) -> None:
+        """Wait until the broker has acknowledged everything queued so far, or what was queued for `topic`.
 
         Raises:
             the broker's error for a batch that it refused.
         """
-        waiting = [(line, line.put) for line in self._lines.values()]
+        lines = [line for (_, tp), line in self._lines.items() if topic in (None, tp.topic)]
+        waiting = [(line, line.put) for line in lines]
         while waiting := [(line, put) for line, put in waiting if line.acknowledged < put]:
             if self.failure is not None:
                 raise self.failure
