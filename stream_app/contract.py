@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stream_app.settings import Settings, TopicSettings
+from stream_app.settings import Settings
+from stream_app.settings_topics import TopicSettings
 from topics.catalog import Catalog, Topic
 from topics.dialect import Dialect
 

@@ -34,7 +34,9 @@ from stream_app.batch import BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from stream_app.processor import Processor
-from stream_app.settings import CreditSettings, DemandSettings, FraudSettings, Settings
+from stream_app.settings import Settings
+from stream_app.settings_risk import CreditSettings, FraudSettings
+from stream_app.settings_shop import DemandSettings
 from tsrec_models.risk import surveillance_settings as surveillance
 from tsrec_models.risk.bar_models import ES_LEVEL, LEVELS, BarModels
 from tsrec_models.risk.credit import CreditScorer

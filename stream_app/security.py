@@ -27,7 +27,8 @@ from aiokafka.errors import (
 from stream_app.errors import BrokerRefused, BrokerUnavailable, TsrecError, UsageError
 
 if TYPE_CHECKING:
-    from stream_app.settings import BrokerSettings, Settings
+    from stream_app.settings import Settings
+from stream_app.settings_topics import BrokerSettings
 
 __all__ = ["Cluster", "cluster_of", "diagnose", "not_allowed"]
 

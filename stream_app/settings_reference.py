@@ -20,7 +20,7 @@ prefix; a nested setting is a table). Options of a command win over the environm
 setting and what it may be, and so is a key of `.env` or `tsrec.toml` that is no setting. `tsrec config show` prints
 what holds and where each value came from.
 
-This page is generated from `stream_app/settings.py`: `python -m stream_app.settings_reference > docs/settings.md`.
+This page is generated from `stream_app/settings*.py`: `python -m stream_app.settings_reference > docs/settings.md`.
 
 | variable | type | default | what it is |
 |---|---|---|---|

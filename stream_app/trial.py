@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.metrics import Metrics
-from stream_app.settings import TrialSettings
+from stream_app.settings_shop import TrialSettings
 
 __all__ = ["Trial", "Tried"]
 

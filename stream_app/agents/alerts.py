@@ -18,7 +18,7 @@ from stream_app.batch import Batch, BatchTopic, Outgoing
 from stream_app.gate import Gate
 from stream_app.metrics import Metrics
 from stream_app.rehearsal import NOWHERE
-from stream_app.settings import AlertSettings
+from stream_app.settings_risk import AlertSettings
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table
 from stream_app.transport.builder import encode_headers

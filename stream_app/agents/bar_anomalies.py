@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_app.agents.bar_signals import DAY_S, INNOVATION, LOSS, MOVES
-from stream_app.settings import MarketRiskSettings
+from stream_app.settings_risk import MarketRiskSettings
 from stream_app.state.columns import Column, Columns
 from stream_app.state.table import Table
 from topics.spans import Spans

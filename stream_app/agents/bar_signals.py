@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_app.settings import MarketRiskSettings
+from stream_app.settings_risk import MarketRiskSettings
 from tsrec_models.risk.alerts import Rule, Signal
 from tsrec_models.risk.backtests_running import Verdict
 from tsrec_models.risk.bar_models import LEVELS, BarModels, BarOutcome

@@ -22,7 +22,7 @@ from stream_app.batch import Batch, BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from stream_app.rehearsal import NOWHERE
-from stream_app.settings import FraudSettings
+from stream_app.settings_risk import FraudSettings
 from stream_app.state.columns import Column, Columns
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table

@@ -13,7 +13,7 @@ from stream_app.batch import Batch, BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from stream_app.rehearsal import NOWHERE
-from stream_app.settings import CreditSettings
+from stream_app.settings_risk import CreditSettings
 from topics import wire
 from topics.decisions import CreditScore, decision_id
 from topics.errors import Reason

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stream_app.agents.origins import origin_headers
 from stream_app.batch import Batch, BatchTopic, Outgoing
-from stream_app.settings import DemandSettings
+from stream_app.settings_shop import DemandSettings
 from stream_app.state.columns import Column, Columns
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table

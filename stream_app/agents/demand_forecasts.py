@@ -13,7 +13,7 @@ from stream_app.agents.watched_models import Coverage
 from stream_app.batch import Batch, BatchTopic
 from stream_app.metrics import Metrics
 from stream_app.rehearsal import NOWHERE
-from stream_app.settings import DemandSettings
+from stream_app.settings_shop import DemandSettings
 from stream_app.state.columns import Column, Columns
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table

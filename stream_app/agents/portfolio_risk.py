@@ -16,7 +16,7 @@ from stream_app.batch import Batch, BatchTopic
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
 from stream_app.rehearsal import NOWHERE
-from stream_app.settings import PortfolioSettings
+from stream_app.settings_risk import PortfolioSettings
 from stream_app.state.columns import Column, Columns
 from stream_app.state.shard import Shard
 from stream_app.state.table import Table

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from stream_app.app import build
 from stream_app.batch import BatchTopic
 from stream_app.event_time import EventTime
-from stream_app.settings import Settings, TopicSettings
+from stream_app.settings import Settings
+from stream_app.settings_topics import TopicSettings
 from stream_app.transport.records import RecordBatch
 from topics.errors import Reason
 from topics.events import Click

@@ -10,7 +10,7 @@ from stream_app.agents.credit import Credit
 from stream_app.batch import Batch
 from stream_app.inference import Inference
 from stream_app.metrics import Metrics
-from stream_app.settings import CreditSettings
+from stream_app.settings_risk import CreditSettings
 from tests.stream_app.agents.desk import Desk, record_batch
 from topics import wire
 from topics.decisions import CreditScore, decision_id
