@@ -14,27 +14,22 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from stream_app.commands._cleaning import clean, cleaning_options
+from stream_app.commands._ranking_questions import CUTS, PREQUENTIAL, cut, read
 from stream_app.errors import UsageError
 from tsrec_models.evaluation.bootstrap import bootstrap_difference, bootstrap_means
 from tsrec_models.evaluation.prequential import Learner, prequential
-from tsrec_models.evaluation.protocols import PROTOCOLS, Protocol, Split
+from tsrec_models.evaluation.protocols import Split
 from tsrec_models.evaluation.ranking import ScoringRecommender, ask, report
 from tsrec_models.evaluation.ranking_metrics import accuracy
 from tsrec_models.evaluation.ranking_models import Task
 from tsrec_models.evaluation.ranking_recipes import RECIPES, recipe
 from tsrec_models.preparation.cleaning import MissingTimes
 from tsrec_models.preparation.log import Log
-from tsrec_models.preparation.reading import read_log
 from tsrec_models.sequence.popularity import Popularity, RecentPopularity, Trending
 from tsrec_models.sequence.rules import Rules
 from tsrec_models.sequence.rules_recommender import RulesRecommender
 
 __all__ = ["command"]
-
-PREQUENTIAL = "prequential"
-
-#: Protocol -> how it cuts a log.
-CUTS: dict[str, Callable[..., Split]] = {str(name): cut for name, cut in PROTOCOLS.items()}
 
 #: Models that learn from every event as it comes, empty.
 LEARNERS: dict[str, Callable[[], Learner]] = {
@@ -68,7 +63,7 @@ WINDOW = 5000
     show_default=True,
     help="Time to fit the model in, the choice of settings included; under prequential, to ask and teach in.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--exclude-seen/--include-seen",
     default=None,
@@ -130,19 +125,27 @@ def command(
     name = name or ("rules" if protocol == PREQUENTIAL else "blend")
     if protocol == PREQUENTIAL and name not in LEARNERS:
         raise UsageError(f"--model {name} does not learn event by event; prequential knows {', '.join(LEARNERS)}")
-    log = clean(_read(path, protocol, columns, missing_times), steps)
+    if protocol == PREQUENTIAL:
+        _refuse_for_prequential(
+            against=against, no_refit=not refit, before_refit=before_refit, resume=resume, drop_cold=drop_cold
+        )
+    log = clean(read(path, protocol, columns, missing_times), steps)
     about = {"model": name, "protocol": protocol, "users": log.n_users, "items": log.n_items, "events": len(log)}
     if protocol == PREQUENTIAL:
         figures = _prequential(log, LEARNERS[name](), bool(exclude_seen), max_minutes, seed)
     else:
-        split = _split(log, CUTS[protocol], exclude_seen)
-        if drop_cold:
-            split = split.known_only()
+        split = cut(log, protocol, exclude_seen=exclude_seen, drop_cold=drop_cold)
         # Products here are small: on a busy machine threads of one product wait for one another.
         with threadpool_limits(1, user_api="blas"):
             terms = Terms(max_minutes, seed, refit, resume)
             figures = _fit_and_ask(split, name, terms, against, before_refit and refit)
     click.echo(json.dumps(about | figures | {"seed": seed}))
+
+
+def _refuse_for_prequential(**given: object) -> None:
+    """Options that would change nothing are refused, so that nobody takes the figures for what they are not."""
+    if names := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
+        raise UsageError(f"{', '.join(names)}: not under prequential, which asks one model as it learns")
 
 
 @dataclass(frozen=True)
@@ -173,12 +176,6 @@ def _fit_and_ask(split: Split, name: str, terms: Terms, against: tuple[str, ...]
     )
     then = "then these are learned too (--refit)" if terms.refit else "these are never learned (--no-refit)"
     click.echo(f"settings and weights are chosen on validation events inside the training part; {then}")
-    if split.exclude_seen and (again := split.repeats()):
-        click.echo(
-            f"{again} of the questions ask for an item of the user's own past, which leaves the lists: they are lost, "
-            "whatever the model (--include-seen)",
-            err=True,
-        )
     fitted = _fit(split, name, terms)
     answers = ask(fitted.model, split)
     figures = report(answers, split, seed=terms.seed)
@@ -229,34 +226,3 @@ def _prequential(log: Log, model: Learner, exclude_seen: bool, max_minutes: floa
         "asked_events": result.events,
         "train_s": round(seconds, 1),
     }
-
-
-def _read(path: Path, protocol: str, columns: str, missing_times: MissingTimes) -> Log:
-    names = {"user_id": "user_id", "session_id": "session_id", "item_id": "item_id", "ts": "ts"}
-    for pair in filter(None, columns.split(",")):
-        field, equals, column = pair.partition("=")
-        if not equals or field not in names:
-            raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in names)}")
-        names[field] = column
-    who = names["session_id" if protocol == "session" else "user_id"]
-    reading = read_log(path, user=who, item=names["item_id"], ts=names["ts"], missing_times=missing_times)
-    for reason, count in reading.dropped.items():
-        click.echo(f"{count} rows {reason} left out", err=True)
-    if not len(reading.log):
-        raise UsageError(f"{path}: no event; rows of {who}, {names['item_id']} are needed")
-    if protocol in ("temporal", PREQUENTIAL) and not reading.log.has_times:
-        raise UsageError(
-            f"{path}: no column {names['ts']} with times; the protocol {protocol} goes by time and needs it"
-        )
-    return reading.log
-
-
-def _split(log: Log, cut: Any, exclude_seen: bool | None) -> Split:
-    split: Split = cut(log) if exclude_seen is None else cut(log, exclude_seen=exclude_seen)
-    protocol: Protocol = split.protocol
-    if not len(split):
-        wanted = "a user with at least three events" if protocol == "loo" else "a history before the last part of time"
-        raise UsageError(f"protocol {protocol}: the log leaves no question to ask; it needs {wanted}")
-    if not len(split.train):
-        raise UsageError(f"protocol {protocol}: no event is left to learn from; the log must cover more time")
-    return split

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream_app.commands._cleaning import clean, cleaning_options
+from stream_app.commands._events_file import read_events
 from stream_app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _SEARCH_SHARE = 0.4
     show_default=True,
     help="Time for it all.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting, such as dropout=0.3; repeatable."
 )
@@ -203,15 +204,7 @@ def _log(
     if (path is None) == (not topics):
         raise UsageError("what to learn from? either a FILE or --from-topic")
     if path is not None:
-        from tsrec_models.preparation.reading import read_log
-
-        names = _columns(columns)
-        reading = read_log(
-            path, user=names["user_id"], item=names["item_id"], ts=names["ts"], missing_times=missing_times
-        )
-        for reason, count in reading.dropped.items():
-            click.echo(f"{count} rows {reason} left out", err=True)
-        return reading.log
+        return read_events(path, columns, missing_times)
     from stream_app.commands._common import catalog_of, run, settings_for
     from stream_app.security import cluster_of
     from stream_app.topic_log import read_topics
@@ -223,16 +216,6 @@ def _log(
         if n:
             click.echo(f"{n:,} records {what}", err=True)
     return read.log
-
-
-def _columns(text: str) -> dict[str, str]:
-    names = {"user_id": "user_id", "item_id": "item_id", "ts": "ts"}
-    for pair in filter(None, text.split(",")):
-        field, equals, column = pair.partition("=")
-        if not equals or field not in names:
-            raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in names)}")
-        names[field] = column
-    return names
 
 
 def _settings(changes: tuple[str, ...], base: Any) -> Any:

@@ -143,6 +143,35 @@ def test_seen_items_may_be_asked_for_again(tmp_path):
     assert run(path, "--model", "popularity", "--include-seen")["hr@10"] == 1.0
 
 
+def test_questions_of_few_users_are_told(tmp_path):
+    path = tmp_path / "few.csv"
+    path.write_text("user_id,item_id\n" + "".join(f"u{u},i{(u + i) % 7}\n" for u in range(3) for i in range(5)))
+    result = CliRunner().invoke(command, [str(path), "--model", "popularity"])
+    assert "the questions are of 3 users" in result.stderr
+
+
+@pytest.mark.parametrize("wrong", [4_000_000_000, 1_000_000])
+def test_a_wrong_time_that_decides_where_the_log_is_cut_is_told(walks, wrong):
+    right = CliRunner().invoke(command, [str(walks), "--model", "popularity", "--protocol", "temporal"])
+    assert "are all times right?" not in right.stderr
+    walks.write_text(walks.read_text() + f"u3,i4,{wrong}\nu3,i5,{wrong}\n")
+    result = CliRunner().invoke(command, [str(walks), "--model", "popularity", "--protocol", "temporal"])
+    assert "are all times right?" in result.stderr
+
+
+def test_times_that_were_missing_are_told(walks):
+    walks.write_text(walks.read_text() + "u3,i4,0\nu3,i5,\n")
+    result = CliRunner().invoke(command, [str(walks), "--model", "popularity"])
+    assert "2 rows without a possible time were given one (interpolate)" in result.stderr
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70])
+def test_a_seed_that_no_generator_takes_is_refused(walks, seed):
+    result = CliRunner().invoke(command, [str(walks), "--model", "popularity", "--seed", str(seed)])
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "options", "says"),
     [
@@ -153,6 +182,12 @@ def test_seen_items_may_be_asked_for_again(tmp_path):
         ("user_id,item_id\n", [], "no event"),
         ("user_id,item_id\na,1\n", ["--columns", "user=a"], "--columns"),
         ("user_id,item_id,ts\na,1,1\n", ["--protocol", "prequential", "--model", "blend"], "event by event"),
+        ("user_id,item_id,ts\na,1,1\n", ["--protocol", "prequential", "--against", "rules"], "not under prequential"),
+        ("user_id,item_id,ts\na,1,1\n", ["--protocol", "prequential", "--no-refit"], "--no-refit: not under"),
+        ("user_id,item_id\na,1\n", ["--columns", "user_id=who"], "no column who"),
+        ("user_id,item_id\na,1\n", ["--columns", "ts=when"], "no column when"),
+        ("user_id,item_id\na,1\n", ["--protocol", "session"], "--columns session_id=COLUMN"),
+        ("user_id,item_id\na,1\na,2\na,3\n", ["--drop-cold"], "--drop-cold leaves no question"),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_exit_code_two(tmp_path, monkeypatch, capsys, text, options, says):

@@ -18,11 +18,18 @@ __all__ = [
     "fill_times",
     "fill_values",
     "k_core",
+    "possible_times",
     "robots",
 ]
 
 MissingValues = Literal["interpolate", "mean", "drop"]
 MissingTimes = MissingValues
+
+#: Times from here on are of no year before 5138.
+_LATEST_S = 1e11
+
+#: In a log whose typical time is later than this (1973) a time of 0 stands for one that was not known.
+_CALENDAR_S = 1e8
 
 
 def fill_values(
@@ -66,6 +73,17 @@ def fill_values(
         else:
             out[rows[gaps]] = np.interp(gaps, np.flatnonzero(known), values[rows[known]])
     return out, np.ones(len(values), dtype=np.bool_)
+
+
+def possible_times(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Epoch seconds with NaN for what cannot be one: infinite, beyond the year 5138, or 0 among times of our days.
+
+    A log that counts from zero keeps its zeros.
+    """
+    possible = np.isfinite(times) & (np.abs(times) < _LATEST_S)
+    if possible.any() and np.median(times[possible]) >= _CALENDAR_S:
+        possible &= times != 0.0
+    return np.where(possible, times, np.nan)
 
 
 def fill_times(

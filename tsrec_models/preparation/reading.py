@@ -14,10 +14,10 @@ import pyarrow.json
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from tsrec_models.preparation.cleaning import MissingTimes, fill_times
+from tsrec_models.preparation.cleaning import MissingTimes, fill_times, possible_times
 from tsrec_models.preparation.log import Log, LogError
 
-__all__ = ["Reading", "log_from_records", "read_log", "read_table"]
+__all__ = ["MissingColumnError", "Reading", "log_from_records", "read_log", "read_table"]
 
 #: Numbers at least this large are not seconds of any year before 5138, but milli-, micro- or nanoseconds.
 _FINER_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
@@ -26,12 +26,17 @@ _FINER_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 _DELIMITERS = (",", "\t", ";", "|")
 
 
+class MissingColumnError(LogError):
+    """A column that is needed is not there, by that name."""
+
+
 @dataclass(frozen=True)
 class Reading:
-    """What was read: the log, how many rows were dropped and why, and the other columns in the log's row order."""
+    """What was read: the log, rows dropped and why, rows given a time, and other columns in the log's row order."""
 
     log: Log
     dropped: dict[str, int] = field(default_factory=dict)
+    filled: int = 0
     extra: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
 
 
@@ -43,15 +48,17 @@ def read_log(
     ts: str | None = "ts",
     missing_times: MissingTimes = "interpolate",
     extra: tuple[str, ...] = (),
+    ts_needed: bool = False,
 ) -> Reading:
-    """The log in a file. The columns `user` and `item` must be there; `ts` may be missing.
+    """The log in a file. The columns `user` and `item` must be there; `ts` may be missing unless it is needed.
 
     `ts` is epoch seconds, milli-, micro- or nanoseconds (told apart by size) or an ISO 8601 time. Rows without a user
-    or item are dropped and counted; rows without a time are treated as `missing_times` says.
+    or item are dropped and counted; rows without a possible time (`cleaning.possible_times`) are treated as
+    `missing_times` says.
 
-    Raises LogError if the file cannot be read or a column is missing.
+    Raises LogError if the file cannot be read, MissingColumnError if a column is missing.
     """
-    return _to_log(read_table(path), str(path), user, item, ts, missing_times, extra)
+    return _to_log(read_table(path), str(path), user, item, ts, missing_times, extra, ts_needed)
 
 
 def log_from_records(records: Iterable[bytes], *, user: str = "user_id", item: str = "item_id", ts: str = "ts") -> Log:
@@ -68,7 +75,7 @@ def read_table(path: str | Path) -> pa.Table:
     path = Path(path)
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if not path.is_file():
-        raise LogError(f"{path}: no such file")
+        raise LogError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
     try:
         if suffix in (".parquet", ".pq"):
             return pa.parquet.read_table(path)
@@ -116,12 +123,15 @@ def _to_log(
     ts: str | None,
     missing_times: MissingTimes,
     extra: tuple[str, ...],
+    ts_needed: bool = False,
 ) -> Reading:
-    absent = [name for name in (user, item, *extra) if name not in table.column_names]
+    absent = [
+        name for name in (user, item, *((ts,) if ts and ts_needed else ()), *extra) if name not in table.column_names
+    ]
     if absent:
-        raise LogError(
+        raise MissingColumnError(
             f"{where}: no column {' or '.join(absent)}; the columns are {', '.join(table.column_names)}. "
-            f"{user} and {item} are needed{f', {ts} is optional' if ts else ''}"
+            f"{user} and {item} are needed{f', {ts} is optional' if ts and not ts_needed else ''}"
         )
     for name in (user, item, *extra, *((ts,) if ts else ())):
         if table.column_names.count(name) > 1:
@@ -129,30 +139,47 @@ def _to_log(
     named = pc.and_(pc.is_valid(table[user]), pc.is_valid(table[item]))
     nameless = len(table) - (pc.sum(named).as_py() or 0)
     table = table.filter(named)
-    times = _seconds(table[ts], where, ts) if ts is not None and ts in table.column_names else None
+    times = _times(table[ts], where, ts) if ts is not None and ts in table.column_names else None
     dropped = {"without user or item": nameless} if nameless else {}
-    users, user_ids = _codes(table[user])
-    items, item_ids = _codes(table[item])
+    users, user_ids = _codes(table[user], where, user)
+    items, item_ids = _codes(table[item], where, item)
     columns = {name: np.array(table[name].to_pylist(), dtype=object) for name in extra}
-    if times is not None and not np.isfinite(times).any():
-        times = None  # an empty column is as good as none
-    if times is not None and not np.isfinite(times).all():
+    filled = 0
+    if times is not None and np.isnan(times).any():
+        filled = int(np.isnan(times).sum())
         times, keep = fill_times(times, users, missing_times)
         if not keep.all():
-            dropped["without time"] = int((~keep).sum())
+            dropped["without time"], filled = filled, 0
         users, items, times = users[keep], items[keep], times[keep]
         columns = {name: values[keep] for name, values in columns.items()}
     log = Log.from_arrays(users, items, times, user_ids=user_ids, item_ids=item_ids)
     order = np.lexsort((times if times is not None else np.arange(len(users)), users))
-    return Reading(log, dropped, {name: values[order] for name, values in columns.items()})
+    return Reading(log, dropped, filled, {name: values[order] for name, values in columns.items()})
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
-    encoded = pc.dictionary_encode(pc.cast(column, pa.string())).combine_chunks()
+def _codes(column: pa.ChunkedArray, where: str, name: str) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    try:
+        text = pc.cast(column, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise LogError(f"{where}: column {name} holds {column.type}, which is not an id") from error
+    encoded = pc.dictionary_encode(text).combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):  # an empty column has no chunk to combine
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.str_)
     names = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), names
+
+
+def _times(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.float64] | None:
+    """Epoch seconds [rows], NaN where there is no possible time; None for an empty column, which is as good as none."""
+    seconds = _seconds(column, where, name)
+    times = possible_times(seconds)
+    if np.isfinite(times).any():
+        return times
+    if np.isnan(seconds).all():
+        return None
+    raise LogError(
+        f"{where}: column {name} holds no time of any year before 5138, but {seconds[~np.isnan(seconds)][0]:g} s"
+    )
 
 
 def _seconds(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.float64]:
@@ -180,7 +207,7 @@ def _seconds(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.float
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise LogError(f"{where}: column {name} holds {column.type}, which is not a time") from error
     finite = np.abs(seconds[np.isfinite(seconds)])
-    typical = float(np.median(finite)) if len(finite) else 0.0
+    typical = float(np.quantile(finite, 0.5, method="lower")) if len(finite) else 0.0  # a mean of two may overflow
     for smallest, per_second in _FINER_UNITS:
         if typical >= smallest:
             return seconds / per_second

@@ -85,6 +85,32 @@ def test_missing_times_are_interpolated_or_dropped_as_asked(tmp_path):
     assert dropped.dropped == {"without time": 1}
 
 
+@pytest.mark.parametrize("impossible", ["0", "inf", "-inf", "1e308", "9000000000000000"])
+def test_impossible_times_are_missing_times(tmp_path, impossible):
+    rows = "".join(f"a,{item},{when}\n" for item, when in enumerate((1_400_000_000, impossible, 1_400_000_020)))
+    reading = read_log(write(tmp_path, "log.csv", "user_id,item_id,ts\n" + rows))
+    assert reading.log.times.tolist() == [1_400_000_000.0, 1_400_000_010.0, 1_400_000_020.0]
+    assert reading.filled == 1
+    assert reading.log.items.tolist() == [0, 1, 2]
+
+
+def test_times_near_the_largest_number_are_read_without_a_warning(tmp_path, recwarn):
+    rows = "".join(f"a,{item},{when}\n" for item, when in enumerate((1_400_000_000, "1e308", "1e308", 1_400_000_020)))
+    assert read_log(write(tmp_path, "log.csv", "user_id,item_id,ts\n" + rows)).filled == 2
+    assert not recwarn.list
+
+
+def test_a_log_may_count_its_seconds_from_zero(tmp_path):
+    reading = read_log(write(tmp_path, "log.csv", "user_id,item_id,ts\na,1,0\na,2,60\na,3,90\n"))
+    assert reading.log.times.tolist() == [0.0, 60.0, 90.0]
+    assert reading.filled == 0
+
+
+def test_a_folder_is_said_to_be_one(tmp_path):
+    with pytest.raises(LogError, match="is a folder"):
+        read_log(tmp_path)
+
+
 def test_extra_columns_follow_the_rows_of_the_log(tmp_path):
     path = write(tmp_path, "log.csv", "user_id,item_id,ts,price\nb,1,9,9.5\na,2,5,2\nb,3,1,7\n")
     reading = read_log(path, extra=("price",))
@@ -109,6 +135,8 @@ def test_records_of_a_topic():
         ("log.csv", "user_id,item_id,user_id\na,1,b\n", "2 columns are called user_id"),
         ("log.jsonl", "not json\n", "JSON"),
         ("log.jsonl", '{"user_id":"a","item_id":"x","ts":{"at":1}}\n', "not a time"),
+        ("log.jsonl", '{"user_id":{"id":1},"item_id":"x"}\n', "column user_id holds struct.*, which is not an id"),
+        ("log.csv", f"user_id,item_id,ts\na,1,{10**25}\n", "no time of any year before 5138"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path, name, text, says):
