@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tsrec_models.sequence.intervals import CLOCK_WIDTH, unpack_clock
+from tsrec_models.sequence.intervals import CLOCK_WIDTH, pack_clock, unpack_clock
 from tsrec_models.sequence.joint_demand import RANK
 from tsrec_models.sequence.joint_network import SHARES, JointNetwork
+from tsrec_models.sequence.joint_own_demand import MEMORY, OWN_WIDTH, OwnDemand, add_own_demand, remember
 from tsrec_models.sequence.lstm import lstm_gates
 from tsrec_models.sequence.recurrent import to_array
 from tsrec_models.sequence.training_holdout import Holdout, encoded_blocks, ndcg, target_ranks
@@ -22,7 +23,8 @@ __all__ = ["Joint"]
 
 
 class Joint(Transformer):
-    """A state row is that of `Transformer`, with the LSTM's h and c before the last output."""
+    """A state row is that of `Transformer`, with, before the last output, the latest events' items and times for own
+    demand, and the LSTM's h and c."""
 
     name: ClassVar[str] = "joint"
     network_class = JointNetwork
@@ -30,12 +32,25 @@ class Joint(Transformer):
 
     @property
     def hidden_width(self) -> int:
-        return super().hidden_width + 2 * self.settings.hidden
+        return super().hidden_width + OWN_WIDTH + 2 * self.settings.hidden
+
+    @property
+    def _own_columns(self) -> slice:
+        end = self._lstm_columns.start
+        return slice(end - OWN_WIDTH, end)
 
     @property
     def _lstm_columns(self) -> slice:
         end = self.state_width - self.settings.width
         return slice(end - 2 * self.settings.hidden, end)
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], device: str = "auto") -> Self:
+        """As every network's; a chain from before there was own demand is one whose responses are zero."""
+        if not any(name.startswith("own_demand.") for name in arrays):
+            none = OwnDemand(config["with_times"]).state_dict()
+            arrays = arrays | {f"own_demand.{name}": value.numpy() for name, value in none.items()}
+        return super().from_arrays(config, arrays, device)
 
     def compile(self) -> None:
         super().compile()
@@ -50,6 +65,7 @@ class Joint(Transformer):
         self._share = np.float32(self.network.share.item())
         self._stage_bias = to_array(self.network.project.bias + self.network.demand_in.bias)
         self._loadings = to_array(self.network.loadings)
+        self._by_place, self._by_time = self.network.own_demand.responses()
         self._no_time = np.zeros((1, len(self._gate_bias)), np.float32)
 
     def stage_inputs(
@@ -57,6 +73,7 @@ class Joint(Transformer):
     ) -> NDArray[np.float32]:
         h = self.settings.hidden
         x = self._entered(table, rows, items, times)
+        remember(table, rows, self._own_columns.start, items, pack_clock(times), MEMORY)
         gates = x @ self._enter
         gates += self._gate_bias
         before = np.ascontiguousarray(table[rows, self._lstm_columns])
@@ -76,6 +93,10 @@ class Joint(Transformer):
     ) -> NDArray[np.float32]:
         output += self._share * (self._lstm_says(table[rows, self._lstm_columns]) - output)
         return output
+
+    def add_scores(self, state: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
+        own, clock = state[:, self._own_columns], state[:, :CLOCK_WIDTH]
+        add_own_demand(own, clock, self._by_place, self._by_time, scores)
 
     def _lstm_says(self, lstm: NDArray[np.float32]) -> NDArray[np.float32]:
         """The LSTM's own representation [batch, width] of its states [batch, 2 hidden]."""
@@ -109,6 +130,7 @@ class Joint(Transformer):
         kept_times: NDArray[np.float64],
     ) -> tuple[Tensor, list[Tensor]]:
         """The LSTM goes through whole histories and leaves its last state in `hidden`; attention sees events `at`."""
+        self._remember_all(hidden, items, times, lengths)
         network, put, h, width = self.network, self.device.put, self.settings.hidden, self.settings.width
         x = network.item(put(items))
         if network.interval is not None:
@@ -124,6 +146,24 @@ class Joint(Transformer):
         inputs = network.stage_inputs(x, states, put(np.take_along_axis(items, at, axis=1)), demand)
         mixed, cached = network.attend(inputs, put(kept_times) if self.with_times else None)
         return network.stage_output(mixed, states), cached
+
+    def _remember_all(
+        self,
+        hidden: NDArray[np.float32],
+        items: NDArray[np.int64],
+        times: NDArray[np.float64],
+        lengths: NDArray[np.int64],
+    ) -> None:
+        """Write the latest MEMORY events of histories [batch, longest] into `hidden`, as stepping would have."""
+        start = self._own_columns.start - CLOCK_WIDTH
+        own = hidden[:, start : start + OWN_WIDTH]
+        own[:, 0], own[:, 1] = lengths % MEMORY, np.minimum(lengths, MEMORY)
+        places = np.arange(items.shape[1])[None]
+        row, at = np.nonzero((places < lengths[:, None]) & (places >= lengths[:, None] - MEMORY))
+        clock = pack_clock(times[row, at])
+        column = 2 + 3 * (at % MEMORY)
+        own[row, column] = items[row, at]
+        own[row, column + 1], own[row, column + 2] = clock[:, 0], clock[:, 1]
 
     def outputs_at(self, state: NDArray[np.float32], at: NDArray[np.float64] | None) -> NDArray[np.float32]:
         when = unpack_clock(state[:, :CLOCK_WIDTH])

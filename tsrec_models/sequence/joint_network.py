@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.joint_demand import BINS, HORIZON, RANK, forecast_demand
+from tsrec_models.sequence.joint_own_demand import OwnDemand
+from tsrec_models.sequence.training_loss import SparseScores
 from tsrec_models.sequence.training_settings import Settings
-from tsrec_models.sequence.transformer_network import TransformerNetwork
+from tsrec_models.sequence.transformer_network import TransformerNetwork, elapsed_buckets
 
 __all__ = ["SHARES", "JointNetwork"]
 
@@ -24,6 +26,8 @@ class JointNetwork(TransformerNetwork):
     Bachlechner et al., 2021). The representation is a mean of what attention says and what the LSTM says by itself.
     Each of the two learns by a loss of its own (deep supervision: Lee et al., 2015), both through the same item
     vectors: a loss of the mean alone lets one lean on the other, and the mean of two that err together gains little.
+    Apart from the representation, the user's own past with an item speaks for or against it (`OwnDemand`): no vector of
+    64 values knows which of a hundred items were taken.
     How the mean is weighed is no parameter but chosen on validation questions, by `Joint.tune`.
 
     A further stage that speaks of items in the words of a text adds its vectors in `stage_inputs`, one an event.
@@ -42,6 +46,7 @@ class JointNetwork(TransformerNetwork):
         self.demand_in = nn.Linear(RANK + 1, width)
         self.project_out = nn.Linear(settings.hidden, width)
         self.demand_weight = nn.Linear(width, RANK)
+        self.own_demand = OwnDemand(with_times)
         for stage in (self.project, self.demand_in, self.demand_weight):
             nn.init.zeros_(stage.weight)
             nn.init.zeros_(stage.bias)
@@ -102,6 +107,10 @@ class JointNetwork(TransformerNetwork):
             demand = self.demand_at(times)
         mixed, _ = self.attend(self.stage_inputs(x, hidden, items, demand), times)
         return mixed, hidden, demand
+
+    def added_scores(self, items: Tensor, valid: Tensor, times: Tensor | None) -> SparseScores:
+        elapsed = None if times is None or not self.with_times else elapsed_buckets(times)
+        return self.own_demand(items, valid, elapsed, self.n_items)  # type: ignore[no-any-return]
 
     def query(self, outputs: Tensor, buckets: Tensor | None) -> Tensor:
         representation, demand = outputs[..., :-RANK], outputs[..., -RANK:]

@@ -12,6 +12,7 @@ from tsrec_models.base import ModelError
 from tsrec_models.preparation.log import Log
 from tsrec_models.sequence.dropout import Dropout
 from tsrec_models.sequence.intervals import N_BUCKETS
+from tsrec_models.sequence.training_loss import SparseScores
 from tsrec_models.sequence.training_settings import Settings
 
 __all__ = ["SequenceNetwork"]
@@ -54,6 +55,13 @@ class SequenceNetwork(nn.Module):
         Arguments as of `forward`.
         """
         return [self(items, buckets, times)]
+
+    def added_scores(self, items: Tensor, valid: Tensor, times: Tensor | None) -> SparseScores | None:
+        """What is added to the scores of single items at each `valid` [batch, length] event; nothing by default.
+
+        Arguments as of `forward`.
+        """
+        return None
 
     def learn_from(self, log: Log) -> None:
         """Take from a log what is not learned by gradients; nothing unless a subclass needs it."""

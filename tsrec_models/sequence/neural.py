@@ -73,6 +73,9 @@ class NeuralRecommender:
             column = np.zeros(self.n_items, np.float32) if bias is None else bias.detach().float().cpu().numpy()
         self._vectors = np.ascontiguousarray(np.vstack([vectors.T, column[None]]))  # [width + 1, n_items]
 
+    def add_scores(self, state: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
+        """Add to `scores` [batch, n_items], in place, what is said of single items; nothing unless a subclass does."""
+
     def tune(self, holdout: Holdout) -> None:
         """Choose, by held-out questions, what no gradient learns; nothing unless a subclass needs it."""
 
@@ -152,6 +155,7 @@ class NeuralRecommender:
     def scores(self, state: NDArray[np.float32], at: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """Scores of all items [batch, n_items]; `at` [batch] is when the list is asked for, epoch seconds."""
         scores: NDArray[np.float32] = self._query(state, at) @ self._vectors
+        self.add_scores(state, scores)
         return scores
 
     def item_vectors(self) -> NDArray[np.float32]:
@@ -195,6 +199,7 @@ class NeuralRecommender:
         for first in range(0, len(state), block):
             part = query[first : first + block]
             scores = np.matmul(part, self._vectors, out=buffer[: len(part)])
+            self.add_scores(state[first : first + block], scores)
             if indptr is not None and excluded is not None:
                 exclude_scores(scores, first, indptr, excluded)
             select_topk(scores, ids[first : first + block], best[first : first + block])

@@ -27,7 +27,7 @@ from tsrec_models.sequence.training_average import ParameterAverage
 from tsrec_models.sequence.training_batches import Batch, training_batches
 from tsrec_models.sequence.training_checkpoint import Progress, load_checkpoint, save_checkpoint
 from tsrec_models.sequence.training_holdout import Holdout, leave_last_out, validate
-from tsrec_models.sequence.training_loss import full_softmax, sampled_softmax, squared_error
+from tsrec_models.sequence.training_loss import SparseScores, full_softmax, sampled_softmax, squared_error
 from tsrec_models.sequence.training_report import TrainingView
 from tsrec_models.sequence.training_settings import Settings
 from tsrec_models.sequence.training_threads import choose_threads, restored_threads
@@ -245,8 +245,8 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * warm * lr_scale
             with self.device.precision():
-                outputs, valid = self._outputs(batch)
-                loss = self._loss(batch, outputs, valid, rng)
+                outputs, valid, added = self._outputs(batch)
+                loss = self._loss(batch, outputs, valid, added, rng)
                 if network.wait_head is not None and batch.log_waits is not None:
                     waits = self.device.put(batch.log_waits)[valid]
                     errors = [squared_error(network.log_wait(part), waits) for part in outputs]
@@ -266,15 +266,26 @@ class Trainer:
         self.network.eval()
         return total / max(1, count)
 
-    def _outputs(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
-        """The outputs that learn, where there is a target [positions, width], and where that is [batch, length]."""
+    def _outputs(self, batch: Batch) -> tuple[list[Tensor], Tensor, SparseScores | None]:
+        """The outputs that learn, where there is a target [positions, width]; where that is [batch, length]; and what
+        the network adds to single scores there, for all outputs."""
         put = self.device.put
-        times = None if batch.times is None else put(batch.times)
+        items, times = put(batch.items), None if batch.times is None else put(batch.times)
         valid = put(batch.valid)
-        outputs = self.network.learning_outputs(put(batch.items), put(batch.buckets), times)
-        return [part[valid] for part in outputs], valid
+        outputs = self.network.learning_outputs(items, put(batch.buckets), times)
+        added = self.network.added_scores(items, valid, times)
+        if added is not None:
+            added = added.repeated(len(outputs))
+        return [part[valid] for part in outputs], valid, added
 
-    def _loss(self, batch: Batch, outputs: list[Tensor], valid: Tensor, rng: np.random.Generator) -> Tensor:
+    def _loss(
+        self,
+        batch: Batch,
+        outputs: list[Tensor],
+        valid: Tensor,
+        added: SparseScores | None,
+        rng: np.random.Generator,
+    ) -> Tensor:
         """Softmax loss of the next items, the mean over the outputs."""
         network, put = self.network, self.device.put
         # Half of the batches are asked without a time, as a request without one will be.
@@ -284,7 +295,7 @@ class Trainer:
         targets = put(batch.targets)[valid].repeat(len(outputs))
         if self.sampler is None:
             return full_softmax(
-                queries, network.output_vectors(), network.item_bias, targets, self.device.product_dtype
+                queries, network.output_vectors(), network.item_bias, targets, self.device.product_dtype, added
             )
         negatives = put(self.sampler.draw(self.settings.negatives, rng))
         bias = torch.zeros(network.n_items, device=queries.device) if network.item_bias is None else network.item_bias
@@ -298,6 +309,7 @@ class Trainer:
             bias[negatives],
             negatives,
             log_probability,
+            added,
         )
 
     def _initialise(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["full_softmax", "sampled_softmax", "squared_error"]
+__all__ = ["SparseScores", "full_softmax", "sampled_softmax", "squared_error"]
 
 #: Scores held at once by the full softmax; about the size of a third-level cache.
 _CHUNK_BYTES = 8 << 20
 
 #: Smallest probability a loss is computed from.
 _TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class SparseScores:
+    """Values [m] to be added to the scores of `items` [m]; position p's are those from indptr[p] to indptr[p + 1].
+
+    An item may come more than once at a position; its values add up.
+    """
+
+    items: Tensor
+    values: Tensor
+    indptr: Tensor
+
+    def rows(self) -> Tensor:
+        """The position of each value [m]."""
+        return torch.repeat_interleave(self.indptr.diff())
+
+    def repeated(self, times: int) -> SparseScores:
+        """The same for positions that come `times` times, one whole after the other."""
+        starts = torch.arange(times, device=self.indptr.device)[:, None] * len(self.items)
+        indptr = torch.cat([(self.indptr[:-1] + starts).ravel(), self.indptr[-1:] * times])
+        return SparseScores(self.items.repeat(times), self.values.repeat(times), indptr)
 
 
 class _FullSoftmax(torch.autograd.Function):
@@ -27,7 +50,14 @@ class _FullSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, vectors: Tensor, bias: Tensor, targets: Tensor, product_dtype: torch.dtype
+        ctx: Any,
+        queries: Tensor,
+        vectors: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        product_dtype: torch.dtype,
+        added: SparseScores | None,
+        added_values: Tensor,
     ) -> Tensor:
         positions, n = len(queries), len(vectors)
         rows = max(1, _CHUNK_BYTES // (4 * n))
@@ -35,26 +65,38 @@ class _FullSoftmax(torch.autograd.Function):
         grad_queries = torch.empty_like(queries)
         grad_vectors = torch.zeros_like(vectors)
         grad_bias = torch.zeros_like(bias)
+        grad_added = torch.zeros_like(added_values)
+        if added is not None:
+            places, ends = added.rows(), added.indptr.tolist()
         loss = queries.new_zeros(())
         for start in range(0, positions, rows):
             part = queries[start : start + rows].to(product_dtype)
             target = targets[start : start + rows]
-            weights = torch.addmm(offsets, part, items.T).softmax(1)  # [rows, n]
+            scores = torch.addmm(offsets, part, items.T)  # [rows, n]
+            if added is not None:
+                some = slice(ends[start], ends[min(start + rows, positions)])
+                at = places[some] - start, added.items[some]
+                scores.index_put_(at, added_values[some].to(product_dtype), accumulate=True)
+            weights = scores.softmax(1)
+            if added is not None:
+                grad_added[some] = weights[at].float()
             loss -= weights.gather(1, target[:, None]).float().clamp_min(_TINY).log().sum()
             grad_queries[start : start + rows] = torch.mm(weights, items).float() - vectors[target]
             grad_vectors += torch.mm(weights.T, part)
             grad_bias += weights.sum(0, dtype=torch.float32)
         grad_vectors.index_add_(0, targets, queries, alpha=-1.0)
         grad_bias.index_add_(0, targets, torch.ones_like(targets, dtype=bias.dtype), alpha=-1.0)
-        ctx.save_for_backward(grad_queries, grad_vectors, grad_bias)
+        if added is not None:
+            grad_added -= (added.items == targets[places]).float()
+        ctx.save_for_backward(grad_queries, grad_vectors, grad_bias, grad_added)
         ctx.positions = positions
         return loss / positions
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         scale = grad / ctx.positions
-        grad_queries, grad_vectors, grad_bias = ctx.saved_tensors
-        return grad_queries * scale, grad_vectors * scale, grad_bias * scale, None, None
+        queries, vectors, bias, added = (part * scale for part in ctx.saved_tensors)
+        return queries, vectors, bias, None, None, None, added
 
 
 def full_softmax(
@@ -63,15 +105,17 @@ def full_softmax(
     bias: Tensor | None,
     targets: Tensor,
     product_dtype: torch.dtype = torch.float32,
+    added: SparseScores | None = None,
 ) -> Tensor:
-    """Mean cross-entropy of `targets` [p] under scores queries [p, d] @ vectors [n, d]^T + bias [n].
+    """Mean cross-entropy of `targets` [p] under scores queries [p, d] @ vectors [n, d]^T + bias [n] + `added`.
 
     Products and probabilities are rounded to `product_dtype`; their sums, the gradients, are kept in float32.
     """
     if bias is None:
         bias = vectors.new_zeros(len(vectors))
     apply: Callable[..., Tensor] = _FullSoftmax.apply
-    return apply(queries.float(), vectors.float(), bias, targets, product_dtype)
+    values = vectors.new_zeros(0) if added is None else added.values.float()
+    return apply(queries.float(), vectors.float(), bias, targets, product_dtype, added, values)
 
 
 def sampled_softmax(
@@ -83,6 +127,7 @@ def sampled_softmax(
     negative_bias: Tensor,
     negatives: Tensor,
     log_probability: Tensor | None,
+    added: SparseScores | None = None,
 ) -> Tensor:
     """Mean cross-entropy of each target against negatives shared by the batch.
 
@@ -93,6 +138,16 @@ def sampled_softmax(
     """
     positive = (queries * positive_vectors).sum(-1) + positive_bias
     negative = torch.addmm(negative_bias, queries, negative_vectors.T)  # [p, m]
+    if added is not None:
+        rows = added.rows()
+        own = (added.items == targets[rows]).nonzero().squeeze(1)
+        positive = positive.index_add(0, rows[own], added.values[own].to(positive.dtype))
+        distinct, inverse = negatives.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        column = torch.searchsorted(distinct, added.items).clamp_max(len(distinct) - 1)
+        drawn = (distinct[column] == added.items).nonzero().squeeze(1)
+        more = negative.new_zeros(len(queries), len(distinct))
+        more = more.index_put((rows[drawn], column[drawn]), added.values[drawn].to(more.dtype), accumulate=True)
+        negative = negative + more[:, inverse]
     if log_probability is not None:
         negative = negative - log_probability[negatives] - math.log(len(negatives))
     negative = negative.masked_fill(targets[:, None] == negatives[None], -torch.inf)

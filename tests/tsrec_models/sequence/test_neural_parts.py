@@ -142,6 +142,11 @@ def test_kernels_score_as_the_network_that_was_trained(kind: type[NeuralRecommen
         clock = torch.from_numpy(times) if with_times else None
         outputs = model.network(torch.from_numpy(items), torch.from_numpy(buckets), clock)[:, -1]
         expected = model.network.query(outputs, None) @ model.network.output_vectors().T + model.network.item_bias
+        last = torch.zeros(items.shape, dtype=torch.bool)
+        last[:, -1] = True
+        added = model.network.added_scores(torch.from_numpy(items), last, clock)
+        if added is not None:
+            expected.index_put_((added.rows(), added.items), added.values, accumulate=True)
     found = model.scores(model.encode(list(items), list(times)))
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-3)
 

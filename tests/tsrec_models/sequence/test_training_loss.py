@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from tsrec_models.sequence import training_loss
-from tsrec_models.sequence.training_loss import full_softmax, sampled_softmax, squared_error
+from tsrec_models.sequence.training_loss import SparseScores, full_softmax, sampled_softmax, squared_error
 
 
 def random_case(positions: int = 9, n: int = 31, d: int = 5) -> list[torch.Tensor]:
@@ -30,6 +30,65 @@ def test_full_softmax_equals_cross_entropy_and_its_gradients_whatever_the_chunks
     torch.testing.assert_close(loss, functional.cross_entropy(queries @ vectors.T + bias, targets))
     for part, grad in zip((queries, vectors, bias), expected, strict=True):
         torch.testing.assert_close(part.grad, 3 * grad)
+
+
+def some_added(positions: int, n: int, seed: int = 5) -> tuple[SparseScores, torch.Tensor]:
+    """Values for single items, some items twice at a position and some positions without any; and they as a matrix."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.randint(0, 6, (positions,), generator=generator)
+    counts[2], counts[3] = 0, 6
+    indptr = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
+    items = torch.randint(0, n, (int(counts.sum()),), generator=generator)
+    items[int(indptr[3]) : int(indptr[3]) + 2] = 7
+    values = torch.randn(len(items), generator=generator).requires_grad_()
+    dense = torch.zeros(positions, n)
+    rows = [position for position in range(positions) for _ in range(int(counts[position]))]
+    for row, item, value in zip(rows, items.tolist(), values, strict=True):
+        one = torch.zeros(positions, n)
+        one[row, item] = 1.0
+        dense = dense + one * value
+    return SparseScores(items, values, indptr), dense
+
+
+def test_scores_added_to_single_items_count_in_the_full_softmax_and_get_their_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training_loss, "_CHUNK_BYTES", 4 * 31 * 2)
+    queries, vectors, bias, targets = random_case()
+    added, dense = some_added(*(len(part) for part in (queries, vectors)))
+    targets[3] = 7
+    parts = (queries, vectors, bias, added.values)
+    expected = functional.cross_entropy(queries @ vectors.T + bias + dense, targets)
+    gradients = torch.autograd.grad(2 * expected, parts)
+    loss = full_softmax(queries, vectors, bias, targets, added=added)
+    torch.testing.assert_close(loss, expected)
+    for found, right in zip(torch.autograd.grad(2 * loss, parts), gradients, strict=True):
+        torch.testing.assert_close(found, right)
+
+
+def test_scores_added_to_single_items_count_in_the_sampled_softmax() -> None:
+    queries, vectors, bias, targets = random_case()
+    added, dense = some_added(*(len(part) for part in (queries, vectors)))
+    targets[3] = 7
+    items = torch.cat([torch.arange(len(vectors)), torch.tensor([7, 8])])  # two are drawn twice
+    scores = queries @ vectors.T + bias + dense
+    negatives = scores[:, items].masked_fill(targets[:, None] == items[None], -torch.inf)
+    positive = scores.gather(1, targets[:, None])
+    expected = functional.cross_entropy(torch.cat([positive, negatives], 1), torch.zeros_like(targets))
+    loss = sampled_softmax(
+        queries, vectors[targets], bias[targets], targets, vectors[items], bias[items], items, None, added
+    )
+    torch.testing.assert_close(loss, expected)
+    parts = (queries, vectors, added.values)
+    for found, right in zip(torch.autograd.grad(loss, parts), torch.autograd.grad(expected, parts), strict=True):
+        torch.testing.assert_close(found, right)
+
+
+def test_scores_added_for_two_outputs_are_those_of_one_twice() -> None:
+    added, dense = some_added(9, 31)
+    twice = added.repeated(2)
+    found = torch.zeros(18, 31).index_put((twice.rows(), twice.items), twice.values, accumulate=True)
+    torch.testing.assert_close(found, torch.cat([dense, dense]))
 
 
 def test_half_precision_products_stay_close() -> None:
