@@ -20,6 +20,9 @@ Q = TypeVar("Q", bound=Sized)
 #: Share of the newest measurement in the running estimate.
 _SMOOTHING = 0.2
 
+#: Where the deadline is lost whoever answers, a rung is asked that takes at most this share of the budget.
+_LATE_SHARE = 0.25
+
 #: Batches of so few rows tell what an answer costs whatever its size.
 _FEW_ROWS = 16
 
@@ -93,6 +96,9 @@ class Ladder:
 
     A rung costs a fixed part and a part a row; both are learnt from every answer. A rung that was never asked is
     tried: its cost is unknown. One that was found too slow is tried again once in `RETRY` batches.
+
+    Where a batch has waited so long that no rung would be in time, a poorer answer would be late too, and sooner by no
+    more than the rungs differ: the best one answers that is quick.
     """
 
     RETRY = 50
@@ -108,9 +114,11 @@ class Ladder:
         """The rung for a batch of `rows` that arrived at `arrived_s` (clock); the last one always answers."""
         left_s = self.budget_s - (time.time() - arrived_s)
         usable = [rung for rung in self.rungs if rung in available]
+        cost_s = {rung: self._cost_of(rung, rows) for rung in usable}
+        if cost_s[usable[-1]] > left_s:
+            left_s = _LATE_SHARE * self.budget_s
         for rung in usable[:-1]:
-            fixed_s, row_s = self._cost_s.get(rung, (0.0, 0.0))
-            if fixed_s + row_s * rows <= left_s:
+            if cost_s[rung] <= left_s:
                 self._skipped[rung] = 0
                 return rung
             self._skipped[rung] = self._skipped.get(rung, 0) + 1
@@ -118,6 +126,10 @@ class Ladder:
                 return rung
             self._metrics.rung_skipped.labels(rung).inc()
         return usable[-1]
+
+    def _cost_of(self, rung: str, rows: int) -> float:
+        fixed_s, row_s = self._cost_s.get(rung, (0.0, 0.0))
+        return fixed_s + row_s * rows
 
     def cost(self, rung: str) -> tuple[float, float] | None:
         """Seconds that an answer of a rung takes, and seconds a row more; None if it was never asked."""

@@ -32,6 +32,16 @@ def test_what_a_batch_waited_counts() -> None:
     assert steps.choose(1, time.time() - 0.04, RUNGS) == "rules"
 
 
+def test_a_deadline_that_is_lost_makes_no_answer_poorer_that_is_quick() -> None:
+    steps = ladder(0.05)
+    for rung in RUNGS:
+        steps.took(rung, 1, 0.003)
+    assert steps.choose(1, time.time() - 0.2, RUNGS) == "neural"
+    steps.took("neural", 1, 0.1)  # an estimate of 0.022
+    assert steps.choose(1, time.time() - 0.2, RUNGS) == "rules"
+    assert steps.choose(1, time.time(), RUNGS) == "neural"
+
+
 def test_large_batches_cost_by_the_row() -> None:
     steps = ladder(0.05)
     for _ in range(60):
