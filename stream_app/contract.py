@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from stream_app.errors import UsageError
 from stream_app.settings import Settings
 from stream_app.settings_topics import TopicSettings
 from topics.catalog import Catalog, Topic
-from topics.dialect import Dialect
+from topics.dialect import Dialect, literal_texts
+from topics.errors import ContractViolation
 
-__all__ = ["catalog_of", "dialect_of", "inputs_of"]
+__all__ = ["catalog_of", "check_dialects", "dialect_of", "inputs_of"]
 
 
 def inputs_of(settings: Settings) -> dict[str, TopicSettings]:
@@ -35,3 +39,24 @@ def dialect_of(settings: Settings, topic: Topic) -> Dialect | None:
     if mine is None:
         return None
     return Dialect(mine.fields, mine.values, mine.time_unit, mine.numeric_ids) or None
+
+
+def check_dialects(settings: Settings) -> None:
+    """Raise UsageError where the settings of an input topic name a field or a word that the contract does not have:
+    no record of it could ever be used."""
+    catalog = Catalog()
+    for name, mine in inputs_of(settings).items():
+        where = f"TSREC_{name.replace('-', '_').upper()}"
+        type_ = catalog[name].type
+        assert type_ is not None  # inputs have structs; only what is kept as it came has none
+        try:
+            Dialect(mine.fields, mine.values).check(type_)
+        except ContractViolation as error:
+            raise UsageError(f"settings {where}__FIELDS and {where}__VALUES: {error}") from error
+        words = {field.name: literal_texts(field.type) for field in msgspec.structs.fields(type_)}
+        for field, mapped in mine.values.items():
+            for ours in mapped.values():
+                if words[field] and ours not in words[field]:
+                    raise UsageError(
+                        f"setting {where}__VALUES: {field} is one of {', '.join(words[field])}, not {ours!r}"
+                    )

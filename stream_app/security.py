@@ -93,8 +93,8 @@ class Cluster:
         found = []
         for server in filter(None, (part.strip() for part in self.bootstrap.split(","))):
             host, _, port = server.rpartition(":")
-            if not host or not port.isdigit():
-                raise UsageError(f"setting TSREC_BOOTSTRAP: {server!r} is not HOST:PORT")
+            if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+                raise UsageError(f"setting TSREC_BOOTSTRAP: {server!r} is not HOST:PORT, with a port from 1 to 65535")
             found.append((host.strip("[]"), int(port)))
         return found
 
@@ -103,9 +103,12 @@ def cluster_of(settings: Settings) -> Cluster:
     """The cluster of the settings.
 
     Raises:
-        UsageError: a file that is missing or holds no certificate or key; one line that names the setting.
+        UsageError: an address that is none, a file that is missing or holds no certificate or key; one line that names
+        the setting.
     """
     mine = settings.broker
+    if not Cluster(settings.bootstrap).addresses():
+        raise UsageError("setting TSREC_BOOTSTRAP is empty: it is HOST:PORT of a broker, or several by commas")
     tls = _context(mine) if mine.tls else None
     if mine.sasl_mechanism is None:
         return Cluster(settings.bootstrap, tls)

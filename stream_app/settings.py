@@ -209,8 +209,12 @@ def load(**overrides: Any) -> Settings:
     Raises:
         UsageError: one line a mistake: which setting, where it was given, what it was, what it may be.
     """
+    from stream_app.contract import check_dialects
+
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
+        check_dialects(settings)
+        return settings
     except ValidationError as error:
         from stream_app.setting_sources import mistake
 

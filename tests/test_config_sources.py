@@ -103,6 +103,9 @@ def test_secrets_are_never_shown(show: Show) -> None:
             'sasl_password_file = "f"',
             "either SASL_PASSWORD or SASL_PASSWORD_FILE",
         ),
+        ('[clicks.fields]\nuser = "visitor"', "TSREC_CLICKS__FIELDS and TSREC_CLICKS__VALUES: Click has no field"),
+        ('[trades.fields]\nprice = "quantity"', "two fields of Trade are read from quantity"),
+        ('[clicks.values.action]\npv = "veiw"', "CLICKS__VALUES: action is one of view, click, cart, favorite, not"),
         ('[broker]\nsasl_password = 12345', "Input should be a valid string (it was not shown here)"),
     ],
 )  # fmt: skip

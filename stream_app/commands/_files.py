@@ -50,6 +50,18 @@ class Layout:
     only: dict[str, list[str]] = field(default_factory=dict)
     skip: dict[str, list[str]] = field(default_factory=dict)
 
+    def check(self, type_: type[Any]) -> None:
+        """Raise UsageError where a field is named that the struct does not have, or a value that it does not take."""
+        words = {item.name: literal_texts(item.type) for item in msgspec.structs.fields(type_)}
+        for option, named in (("--field", self.fields), ("--value", self.values), ("--set", self.constants)):
+            for name in named:
+                if name not in words:
+                    raise UsageError(f"{option}: {type_.__name__} has no field {name!r}: it has {', '.join(words)}")
+        for name, mapped in self.values.items():
+            for ours in mapped.values():
+                if words[name] and ours not in words[name]:
+                    raise UsageError(f"--value: {name} is one of {', '.join(words[name])}, not {ours!r}")
+
 
 @dataclass
 class Chunk:
@@ -93,6 +105,9 @@ def read_file(path: Path, type_: type[Any], key: str, layout: Layout) -> Iterato
     Raises UsageError for a file that cannot be read, or a column that is not there, with the columns there are.
     """
     kind = FileFormat(path)
+    layout.check(type_)
+    if not path.stat().st_size:
+        raise UsageError(f"{path}: the file is empty")
     try:
         if kind.kind == "jsonl":
             yield from _read_lines(path, kind.gzipped, type_, key, layout)

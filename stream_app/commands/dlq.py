@@ -97,7 +97,7 @@ def _when(text: str | None, option: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-@command.command("list")
+@command.command("list", short_help="How many there are, by reason, stage and topic.")
 @bootstrap_option
 @filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a group.")
@@ -127,7 +127,7 @@ def list_(bootstrap: str | None, as_json: bool, **given: Any) -> None:
     click.echo(f"{len(found):,} letters; one of them: tsrec dlq show --position {rows[0]['example']}")
 
 
-@command.command()
+@command.command(short_help="Each with its record and what was wrong.")
 @bootstrap_option
 @filters
 @click.option("--limit", "-n", type=click.IntRange(1), default=10, show_default=True, help="The latest so many.")
@@ -204,7 +204,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-@command.command("requeue")
+@command.command("requeue", short_help="Send them back to where they came from.")
 @bootstrap_option
 @filters
 @click.option("--dry-run", is_flag=True, help="Only say how many would be sent, and where.")

@@ -21,7 +21,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--label", required=True, metavar="COLUMN", help="The outcome: a column with two values.")
 @click.option("--bad", metavar="VALUE", help="Which of them is bad. Default: bad, default, 1 …, else the rarer one.")
 @click.option("--drop", metavar="COLUMN,...", default="", help="Columns that are no features: ids, later outcomes.")

@@ -24,10 +24,13 @@ DRAWN_STEPS = 300  # the latest of each; of more an interval is a line
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--order", "order_text", metavar="P,D,Q[,P,D,Q,S]", help="Fixed order; chosen by AICc without.")
 @click.option("--horizon", default=1, show_default=True, type=click.IntRange(1, 500), help="Steps ahead.")
-@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option(
+    "--level", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of values that intervals shall hold.",
+)  # fmt: skip
 @click.option("--period", type=click.IntRange(1), help="Period of the season, 1 for none; detected without.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture (PNG).")
 def command(

@@ -21,7 +21,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option(
     "--columns",
     metavar="FIELD=COLUMN,...",

@@ -13,12 +13,20 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--level", default=0.99, show_default=True, help="Level of VaR and ES.")
-@click.option("--warmup", default=1000, show_default=True, help="Returns before the first forecast.")
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--level", default=0.99, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Level of both.",
+)  # fmt: skip
+@click.option(
+    "--warmup", type=click.IntRange(1), default=1000, show_default=True, help="Returns before the first forecast."
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a figure (PNG) here.")
 def command(path: Path, level: float, warmup: int, plot: Path | None) -> None:
-    """Backtest one-step VaR and ES of the CSV at PATH (date,close). No parameter comes from the future."""
+    """Backtest one-day value at risk and expected shortfall of a price history.
+
+    FILE is CSV with the columns date and close. No parameter comes from the future. The last line is one JSON object.
+    """
     from tsrec_models.evaluation import var
     from tsrec_models.evaluation.figure import check_figure
 

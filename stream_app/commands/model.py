@@ -49,7 +49,7 @@ def _give(store: ModelStore, role: Role, version: str) -> None:
         store.point("shadow", None)
 
 
-@command.command()
+@command.command(short_help="Copy an artifact of `tsrec train` into the store.")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @_store_option
 @click.option("--activate", is_flag=True, help="Let it answer at once.")

@@ -33,7 +33,7 @@ def command() -> None:
     """Create the topics of the contract, list them, or print their schemas."""
 
 
-@command.command()
+@command.command(short_help="Make those that are missing on the broker.")
 @click.argument("names", nargs=-1)
 @bootstrap_option
 @click.option("--partitions", type=click.IntRange(1), help="Partitions of keyed topics. [TSREC_PARTITIONS]")
@@ -91,7 +91,7 @@ async def _create(
         await admin.close()
 
 
-@command.command("list")
+@command.command("list", short_help="What they are, and how many records they hold.")
 @bootstrap_option
 @click.option("--offline", is_flag=True, help="The contract only; ask no broker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a topic.")
@@ -156,7 +156,7 @@ async def _counts(cluster: Cluster, wanted: list[Topic]) -> dict[str, tuple[int,
         return counts
 
 
-@command.command()
+@command.command(short_help="JSON Schema of their records, or AsyncAPI.")
 @click.argument("name", required=False)
 @click.option("--asyncapi", "as_asyncapi", is_flag=True, help="The AsyncAPI 3 document of all topics, as YAML.")
 def schema(name: str | None, as_asyncapi: bool) -> None:

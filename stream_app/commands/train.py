@@ -92,21 +92,24 @@ def command(
     FILE is CSV, TSV, Parquet or JSONL with the columns user_id, item_id and, if known, ts. Each user's last event is
     the test, the one before it validation. The last line printed is one JSON object.
     """
-    from stream_app.weighing import Weighed, choose_weight
-    from tsrec_models.artifacts import load_model_class, save_artifact
-    from tsrec_models.sequence.hparams import search_settings
-    from tsrec_models.sequence.training import fit, log_hash
-    from tsrec_models.sequence.training_holdout import leave_last_out, validate
     from tsrec_models.sequence.training_report import require_loggers
-    from tsrec_models.sequence.training_settings import Settings
 
     require_loggers(tensorboard, wandb)
     started = time.monotonic()
+    # Read before torch is loaded: a mistake in the file is told at once, and a process that ends while threads of
+    # Arrow and of torch have only just begun may be aborted by their destructors (apache/arrow issue 34314).
     log = clean(_log(path, topics, max_events, bootstrap, columns, missing_times), steps)
     if not (log.lengths >= 3).any():
         raise UsageError(
             f"{path or ', '.join(topics)}: no user has three events; there is nothing to learn from and to test on"
         )
+    from stream_app.weighing import Weighed, choose_weight
+    from tsrec_models.artifacts import load_model_class, save_artifact
+    from tsrec_models.sequence.hparams import search_settings
+    from tsrec_models.sequence.training import fit, log_hash
+    from tsrec_models.sequence.training_holdout import leave_last_out, validate
+    from tsrec_models.sequence.training_settings import Settings
+
     model_class = load_model_class(name)
     train, held_out = leave_last_out(log, exclude_seen=exclude_seen) if test else (log, None)
     settings = _settings(changes, Settings.for_log(train))

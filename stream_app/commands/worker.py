@@ -23,11 +23,15 @@ RESTART_S, RESTART_MAX_S, HEALTHY_S = 1.0, 60.0, 60.0
 
 @click.command()
 @click.option("--processes", "-n", type=click.IntRange(1), default=1, show_default=True, help="Workers to run.")
-@click.option("--bootstrap", help="Kafka bootstrap servers. [TSREC_BOOTSTRAP]")
+@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka bootstrap servers. [TSREC_BOOTSTRAP]")
 @click.option("--group", help="Consumer group. [TSREC_GROUP]")
 @click.option("--guarantee", type=click.Choice(["at_least_once", "exactly_once"]), help="[TSREC_GUARANTEE]")
 @click.option("--model", type=click.Path(path_type=Path), help="Folder of the trained artifact. [TSREC_MODEL]")
-@click.option("--web-port", type=int, help="Port of /metrics, /healthz, /readyz; process i of several takes port + i.")
+@click.option(
+    "--web-port",
+    type=int,
+    help="Port of the page, REST and /metrics; process i of several takes port + i. [TSREC_WEB_PORT]",
+)
 @click.option("--core", type=click.IntRange(0), help="Core to keep to; process i of several takes the i-th after it.")
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), help="[TSREC_LOG_LEVEL]")
 def command(processes: int, **options: object) -> None:

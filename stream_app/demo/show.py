@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -58,11 +59,11 @@ class Show:
 
     def _line(self) -> str:
         tally = self._tally
-        hits = f"{tally.hits / tally.compared:.1%}" if tally.compared else "–"
+        hits = f"{tally.hits / tally.compared:.1%} of {tally.compared}" if tally.compared else "–"
         return (
             f"{time.monotonic() - self._began:5.0f} s  {self._rates[0]:6.0f} events/s  "
-            f"{self._rates[1]:6.0f} recommendations/s  p50 {tally.percentile_ms(50)} ms  "
-            f"p99 {tally.percentile_ms(99)} ms  next purchase was in the list: {hits} of {tally.compared}  "
+            f"{self._rates[1]:6.0f} recommendations/s  p50 {_ms(tally.percentile_ms(50))}  "
+            f"p99 {_ms(tally.percentile_ms(99))}  next purchase was in the list: {hits}  "
             f"alerts {sum(tally.alerts.values())}  forecasts {tally.received['forecasts']}"
         )
 
@@ -82,8 +83,8 @@ class Show:
             lines = []
             for item in decision["items"][:4]:
                 title = self._titles.get(item["item_id"], item["item_id"])
-                lines.append(f"{title}  [dim]{item.get('reason', '')}[/dim]")
-            table.add_row(decision["user_id"], decision["rung"], "\n".join(lines) or "[dim]nothing yet[/dim]")
+                lines.append(f"{escape(title)}  [dim]{escape(item.get('reason', ''))}[/dim]")
+            table.add_row(escape(decision["user_id"]), decision["rung"], "\n".join(lines) or "[dim]nothing yet[/dim]")
         return table
 
     def _markets(self) -> RenderableType:
@@ -94,7 +95,7 @@ class Show:
             style = _SEVERITY.get(alert["severity"], "")
             alerts.add_row(
                 f"[{style}]{alert['severity']}[/{style}]" if style else alert["severity"],
-                alert["status"], alert["kind"], alert["subject"], alert["message"],
+                alert["status"], alert["kind"], escape(alert["subject"]), escape(alert["message"]),
             )  # fmt: skip
         forecasts = Table(title="Forecasts", expand=True)
         for name in ("symbol", "next", "interval", "VaR 99 %"):
@@ -102,6 +103,10 @@ class Show:
         for symbol, forecast in sorted(self._tally.forecasts.items()):
             forecasts.add_row(symbol, *_numbers(forecast))
         return Group(alerts, forecasts)
+
+
+def _ms(latency_ms: float | None) -> str:
+    return "–" if latency_ms is None else f"{latency_ms} ms"
 
 
 def _numbers(forecast: dict[str, Any]) -> tuple[str, str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -148,3 +150,17 @@ def test_the_weight_of_the_live_blend_is_chosen_and_loaded_with_the_model(clicks
     assert chosen["blend"]["ndcg@10"] >= max(chosen["rules"]["ndcg@10"], chosen["neural"]["ndcg@10"])
     live = LiveModel.load(out, ItemIndex(), device="cpu", max_state_width=66)
     assert live.neural_weight == chosen["neural_weight"]
+
+
+def test_a_mistake_in_the_file_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """Torch takes seconds to load; ended at once after it, one process in eight was aborted (exit code 134)."""
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("who,what\na,b\n")
+    run = (
+        "import sys\nfrom stream_app.commands.train import command\nfrom tsrec_models.base import ModelError\n"
+        "try:\n    command([sys.argv[1], '--out', 'x'], standalone_mode=False)\n"
+        "except ModelError as error:\n    print(error, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", run, str(wrong)], capture_output=True, text=True, timeout=120)
+    assert "no column user_id or item_id" in done.stdout, done.stderr
+    assert done.stdout.rstrip().endswith("False")
