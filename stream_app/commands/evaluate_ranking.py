@@ -19,7 +19,7 @@ from stream_app.errors import UsageError
 from tsrec_models.evaluation.bootstrap import bootstrap_difference, bootstrap_means
 from tsrec_models.evaluation.prequential import Learner, prequential
 from tsrec_models.evaluation.protocols import Split
-from tsrec_models.evaluation.ranking import ScoringRecommender, ask, report
+from tsrec_models.evaluation.ranking import Answers, ScoringRecommender, ask, report
 from tsrec_models.evaluation.ranking_metrics import accuracy
 from tsrec_models.evaluation.ranking_models import Task
 from tsrec_models.evaluation.ranking_recipes import RECIPES, recipe
@@ -178,18 +178,32 @@ def _fit_and_ask(split: Split, name: str, terms: Terms, against: tuple[str, ...]
     click.echo(f"settings and weights are chosen on validation events inside the training part; {then}")
     fitted = _fit(split, name, terms)
     answers = ask(fitted.model, split)
-    figures = report(answers, split, seed=terms.seed)
+    figures = _reported(name, answers, split, terms)
     figures |= {"train_s": round(fitted.wall_s, 1), "train_cpu_s": round(fitted.processor_s, 1), "refit": terms.refit}
     if before_refit:
-        figures["before_refit"] = report(ask(fitted.prepared, split), split, seed=terms.seed)
+        before = ask(fitted.prepared, split)
+        figures["before_refit"] = _reported(f"{name} before the validation events", before, split, terms)
     ours, rivals = accuracy(answers.ranks), {}
     for other in against:
-        theirs = accuracy(ask(_fit(split, other, terms).model, split).ranks)
+        rival = ask(_fit(split, other, terms).model, split)
+        _reported(other, rival, split, terms)
+        theirs = accuracy(rival.ranks)
         rivals[other] = {
             metric: [round(end, 5) for end in bootstrap_difference(ours[metric], theirs[metric], split.users)]
             for metric in ours
         }
     return {**figures, "against": rivals} if rivals else figures
+
+
+def _reported(label: str, answers: Answers, split: Split, terms: Terms) -> dict[str, Any]:
+    """Figures of a model, told at once: what follows may take long."""
+    figures: dict[str, Any] = report(answers, split, seed=terms.seed)
+    told = [
+        f"{metric} {figures[metric]:.4f} ({low:.4f} to {high:.4f})"
+        for metric, (low, high) in figures["intervals"].items()
+    ]
+    click.echo(f"{label}: {', '.join(told)}")
+    return figures
 
 
 def _fit(split: Split, name: str, terms: Terms) -> Fitted:

@@ -136,6 +136,18 @@ def test_a_rival_is_asked_the_same_questions(walks):
     assert figures["against"]["rules"]["ndcg@10"] == [0.0, 0.0]
 
 
+def test_every_model_has_a_line_of_figures_as_soon_as_it_was_asked(walks):
+    arguments = [str(walks), "--model", "rules", "--before-refit", "--against", "popularity"]
+    *lines, last = CliRunner().invoke(command, arguments, catch_exceptions=False).stdout.splitlines()
+    told = [line for line in lines if "ndcg@10" in line]
+    assert [line.partition(":")[0] for line in told] == ["rules", "rules before the validation events", "popularity"]
+    figures = json.loads(last)
+    for line, its in zip(told, (figures, figures["before_refit"]), strict=False):
+        low, high = its["intervals"]["ndcg@10"]
+        assert f"ndcg@10 {its['ndcg@10']:.4f} ({low:.4f} to {high:.4f})" in line
+    assert lines.index(told[1]) < next(n for n, line in enumerate(lines) if line.startswith("fitted popularity"))
+
+
 def test_seen_items_may_be_asked_for_again(tmp_path):
     path = tmp_path / "again.csv"
     path.write_text("user_id,item_id\n" + "".join(f"u{u},{i}\n" for u in range(5) for i in (1, 2, 1)))
