@@ -152,6 +152,7 @@ def test_an_alert_shows_its_evidence_is_acknowledged_judged_and_silenced(watched
     row.locator("summary").click()
     assert row.locator(".evidence table tbody tr").count() > 3
     assert "PLANTED" in row.locator(".evidence table").inner_text()
+    assert re.search(r"Threshold\s+\d+ orders in 60 s", row.locator(".evidence").inner_text())
     cells = row.locator(".evidence table tbody td")
     assert max(cell.bounding_box()["height"] for cell in cells.all()[:12]) < 30  # no number is broken over two lines
     page.locator("#by").fill("Ada")
@@ -212,6 +213,7 @@ def test_topics_state_and_figures_are_the_workers(watched: Watched, world: World
     figures = page.locator("#figures").inner_text()
     for title in ("Events in", "Decision latency", "Lag", "Watermark delay", "Who answered", "State"):
         assert title in figures
+    assert re.search(r"2011-1\d-\d\d\s+a replay of (clicks|purchases), \d+\.\d years ago", figures)
 
 
 def test_dead_letters_are_shown_with_the_complaint_and_go_back_after_a_dry_run(watched: Watched) -> None:
@@ -228,6 +230,7 @@ def test_dead_letters_are_shown_with_the_complaint_and_go_back_after_a_dry_run(w
     page.get_by_role("button", name="Requeue: dry run").click()
     send = page.get_by_role("button", name=re.compile(r"Send \d+ back"))
     send.wait_for(timeout=WAIT_MS)
+    assert send.inner_text() == f"Send {BAD_CLICKS // 2} back anyway"  # all of them would come back
     said = page.locator("#letters .actions [role=status]").inner_text()
     assert f"{BAD_CLICKS // 2} would go to clicks" in said
     assert f"still refuses {BAD_CLICKS // 2}" in said

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import msgspec
 import numpy as np
 import pytest
+from faust.types import TP
 from openapi_spec_validator import validate
 
 from stream_app.transport.partitioning import partition_of
@@ -164,7 +166,8 @@ def test_what_trends_can_be_asked_of_one_category(worker: WebWorker) -> None:
     assert len(scores) == 3
     assert scores == sorted(scores, reverse=True)
     assert {item["category"] for item in worker.ask("/trending?category=b").json()["items"]} == {"b"}
-    assert worker.ask("/trending?category=none").json()["items"] == []
+    none = worker.ask("/trending?category=none").json()
+    assert (none["items"], none["event_ts"]) == ([], answer["event_ts"])
 
 
 def test_a_forecast_is_the_record_that_was_published_last(worker: WebWorker) -> None:
@@ -262,6 +265,9 @@ def test_alerts_are_listed_filtered_and_acted_on(worker: WebWorker) -> None:
     assert worker.ask("/alerts?state=resolved&symbol=none").json() == {"alerts": [], "total": 0}
     assert worker.ask(f"/decisions/{alert['alert_id']}").json()["alert"]["message"] == alert["message"]
 
+    # Somebody has acted on another alert just now, by a person's clock; the trades are of 1970.
+    newest = worker.application.processor.event_time.newest
+    newest[TP("alert-actions", partition_of(b"ACME", 4))] = time.time()
     silent = worker.ask(
         f"/alerts/{alert['alert_id']}/silence", "POST", body={"by": "ann", "duration_s": 60, "note": "known"}
     )
@@ -389,3 +395,21 @@ def test_a_user_who_was_asked_for_before_is_answered_while_the_stream_is_busy(wo
     partition = partition_of(b"u39", 4)
     row = int(users.shard(partition).find(Spans.of([b"u39"]))[0])
     assert worker.application.web.latest.read_elsewhere(users.shard(partition), row, b"u38") is None
+
+
+@pytest.mark.parametrize("query", ["state=opne", "severity=bad"])
+def test_a_word_that_is_none_of_those_there_are_is_told_with_them(worker: WebWorker, query: str) -> None:
+    reply = worker.ask(f"/alerts?{query}")
+    assert reply.status == 400
+    (error,) = reply.json()["errors"]
+    assert error["name"] == query.partition("=")[0]
+    assert ("it is one of open, firing, " in error["reason"]) or ("it is one of info, warning, " in error["reason"])
+
+
+def test_an_item_that_was_viewed_and_taken_is_one_reason(worker: WebWorker) -> None:
+    worker.feed("clicks", [Click("twice", "a0", 50_000.0), Click("twice", "a0", 50_001.0)], lambda click: click.user_id)
+    items = worker.ask("/recommendations/twice?explain=true&k=8").json()["items"]
+    reasons = [item["why"]["rules"] for item in items if item["why"].get("rules")]
+    assert reasons
+    for parts in reasons:
+        assert [part["item_id"] for part in parts] == ["a0"]

@@ -102,7 +102,7 @@ class SignalBatch:
             return f"{subject}: {value:,.0f} below the peak of {extra:,.0f}; limit {threshold:,.0f}"
         if kind == "large_trade":
             order = f"a {trades[0]['side']} order" if "side" in trades[0] else "an order"
-            return f"{subject}: {order} of {value:,.0f}, where one in {1 / extra:,.0f} exceeds {threshold:,.0f}"
+            return f"{subject}: {order} worth {value:,.0f}, where one in {1 / extra:,.0f} exceeds {threshold:,.0f}"
         first, last = trades[0], trades[-1]
         what = "moved" if kind == "price_spike" else "turned by"
         return (

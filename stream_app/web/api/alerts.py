@@ -138,14 +138,16 @@ class Alerting:
         return ActionAnswer(alert_id, action, await self._context.in_stream(self._send, record), until)
 
     def _event_time_of(self, alert_id: str) -> float | None:
-        """The newest event time where the alert lives; None where it is not here. In the stream's loop."""
+        """The newest time of the events that the alert is of, where it lives; None where it is not here. In the
+        stream's loop. Other topics may have other times: people act now, also on alerts of a replay."""
         alerts, app = self._context.risk.alerts, self._context.processor
         place = find_alert(alerts, self._partitions(), alert_id)
         if place is None:
             known = any(desk.review.knows(alert_id) for _, _, desk in desks(alerts, self._partitions()))
             return time.time() if known else None  # known: it is over, and waits for a verdict only
         partition, _, alert = place
-        newest = [ts for tp, ts in app.event_time.newest.items() if tp.partition == partition]
+        home = (alert.source.rpartition(":")[0].rpartition(":")[0], partition)
+        newest = [ts for tp, ts in app.event_time.newest.items() if (tp.topic, tp.partition) == home]
         return max([alert.last_ts, *newest])
 
     async def _send(self, action: AlertAction) -> str:

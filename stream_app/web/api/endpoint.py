@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from stream_app.web.problems import Problem
+from topics.dialect import literal_texts
 from topics.fields import MAX_ID
 
 __all__ = ["Answer", "Call", "Endpoint"]
@@ -88,7 +89,7 @@ class Endpoint:
         try:
             return msgspec.convert(dict(given), self.query, strict=False)
         except msgspec.ValidationError as error:
-            raise _invalid("query", error) from None
+            raise _invalid("query", error, self.query) from None
 
     async def _body(self, request: web.Request) -> Any:
         if self.body is None:
@@ -97,14 +98,17 @@ class Endpoint:
         try:
             return msgspec.json.decode(data or b"{}", type=self.body)
         except msgspec.ValidationError as error:
-            raise _invalid("body", error) from None
+            raise _invalid("body", error, self.body) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Problem(400, "the body is not JSON; /openapi.json says what it should be") from None
 
 
-def _invalid(where: str, error: msgspec.ValidationError) -> Problem:
+def _invalid(where: str, error: msgspec.ValidationError, type_: type[Any]) -> Problem:
     reason, _, place = str(error).partition(" - at `$")
     name = place.rstrip("`").lstrip(".") or where
+    words = {field.encode_name: literal_texts(field.type) for field in msgspec.structs.fields(type_)}.get(name)
+    if words:
+        reason += f": it is one of {', '.join(words)}"
     return Problem(400, f"the {where} does not fit; /openapi.json says what it should be", errors=[(name, reason)])
 
 

@@ -104,4 +104,4 @@ class Items:
             item = shown(context.items, index, score)
             if query.category is None or item.category == query.category:
                 found.append(item)
-        return TrendingAnswer(found, context.trends.trending.latest if found else 0.0)
+        return TrendingAnswer(found, context.trends.trending.latest if (indices >= 0).any() else 0.0)

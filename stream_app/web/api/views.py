@@ -110,10 +110,10 @@ def items_of_asked(items: ItemIndex, asked: Asked, *, explain: bool) -> list[Sho
 
 
 def _why(items: ItemIndex, asked: Asked, at: int, source: int) -> Why:
-    parts = [
-        Contribution(items.text(past), round(part, 9), items.titles.get(past))
-        for past, part in zip(asked.recent.tolist(), asked.rules[at].tolist(), strict=True)
-        if past >= 0 and part > 0
-    ]
+    adds: dict[int, float] = {}  # an item that was viewed and then bought is in the past twice
+    for past, part in zip(asked.recent.tolist(), asked.rules[at].tolist(), strict=True):
+        if past >= 0 and part > 0:
+            adds[past] = adds.get(past, 0.0) + part
+    parts = [Contribution(items.text(past), round(part, 9), items.titles.get(past)) for past, part in adds.items()]
     kind = {NEURAL: "model", RULES: "rules"}.get(source, "trending")
     return Why(kind, round(float(asked.model[at]), 9), sorted(parts, key=lambda part: -part.contribution))  # type: ignore[arg-type]

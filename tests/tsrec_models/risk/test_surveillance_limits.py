@@ -180,7 +180,7 @@ def test_an_order_that_is_over_is_told_of_in_whole_by_the_next_trade() -> None:
     assert [one.value for one in told if one.value >= 1200.0] == [1200.0]
     whole = told[-1]
     assert (whole.value, whole.ts) == (1200.0, 1e6 + 6000)
-    assert "a sell order of 1,200" in whole.message
+    assert "a sell order worth 1,200" in whole.message
     book = AlertBook(watch.settings.rules(), RateCap(per_kind=10, total=10))
     for signal in told:
         book.observe(signal)

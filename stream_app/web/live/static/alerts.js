@@ -8,6 +8,9 @@ const MARKS = { critical: "▲", warning: "◆", info: "●" };
 const STATES = { firing: "", acknowledged: "acknowledged", silenced: "silenced", held: "held back by the rate cap", resolved: "over" };
 const JUDGED = { confirmed: "judged right", rejected: "judged wrong" };
 const SAID = { acknowledge: "Acknowledged.", silence: "Silenced.", verdict: "Judged." };
+// What a value and its threshold count, where the alert's own words are not enough.
+const UNITS = { velocity: "orders in 60 s", price_spike: "bp", price_acceleration: "bp" };
+const RECORDS_SHOWN = 10;
 const RESOLVED_SHOWN = 8;
 const OTHERS_MS = 4000;
 const chosen = new Set(SEVERITIES);
@@ -111,6 +114,7 @@ function make(alert) {
         h("button", { type: "button", class: "ack", onclick: () => act(id, "acknowledge", {}) }, "Acknowledge"),
         h("button", { type: "button", class: "mute", onclick: () => act(id, "silence", { duration_s: Number(choice.value) }) }, "Silence"),
         choice,
+        h("span", { class: "muted judge" }, "Was it right?"),
         h("button", { type: "button", class: "right", title: "The alert was right: kept as a label", onclick: () => act(id, "verdict", { confirmed: true }) }, "Right"),
         h("button", { type: "button", class: "wrong", title: "The alert was wrong: kept as a label", onclick: () => act(id, "verdict", { confirmed: false }) }, "Wrong"),
         h("span", { class: "state", role: "status" }))));
@@ -172,7 +176,8 @@ async function act(id, action, body) {
 // -- evidence
 
 function evidence(alert) {
-  const facts = [["Value", number(alert.value)], ["Threshold", number(alert.threshold)], ["Seen", alert.occurrences ? `${count(alert.occurrences)} ×` : null], ["Caused by", alert.source]];
+  const unit = UNITS[alert.kind] ? ` ${UNITS[alert.kind]}` : "";
+  const facts = [["Value", number(alert.value) + unit], ["Threshold", number(alert.threshold) + unit], ["Seen", alert.occurrences ? `${count(alert.occurrences)} ×` : null], ["Caused by", alert.source]];
   return h("dl", { class: "evidence" },
     facts.filter(([, value]) => value !== null).concat(Object.entries(alert.evidence)).map(([name, value]) => [h("dt", {}, words(name)), h("dd", {}, shown(name, value, alert.subject))]));
 }
@@ -183,8 +188,9 @@ function shown(name, value, subject) {
   if (Array.isArray(value) && value.length && value.every((one) => one && typeof one === "object" && !Array.isArray(one))) {
     const columns = [...new Set(value.flatMap((one) => Object.keys(one)))].filter((column) => value.some((one) => one[column] !== subject));
     return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words(name) },
+      value.length > RECORDS_SHOWN ? h("p", { class: "muted" }, `the last ${RECORDS_SHOWN} of ${count(value.length)}`) : null,
       h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column === "ts" ? "Time" : words(column))))),
-        h("tbody", {}, value.slice(-10).map((one) => h("tr", {}, columns.map((column) => h("td", {}, shown(column, one[column]))))))));
+        h("tbody", {}, value.slice(-RECORDS_SHOWN).map((one) => h("tr", {}, columns.map((column) => h("td", {}, shown(column, one[column]))))))));
   }
   if (Array.isArray(value)) return value.map((one) => (typeof one === "number" ? number(one) : String(one))).join(", ");
   if (value && typeof value === "object") return Object.entries(value).map(([key, one]) => `${key}: ${typeof one === "number" ? number(one) : JSON.stringify(one)}`).join(", ");

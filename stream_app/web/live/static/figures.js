@@ -55,7 +55,8 @@ export function show(numbers, worker) {
   const delays = Object.entries(numbers.watermark_delay_s).filter(([topic]) => worker?.topics.some((t) => t.name === topic && t.role === "input"));
   const worst = delays.reduce((a, b) => (b[1] > a[1] ? b : a), ["", -Infinity]);
   const past = worst[1] > REPLAY_S;
-  put("Watermark delay", worst[0] ? duration(worst[1]) : "–", "", !worst[0] ? "nothing read yet" : past ? `a replay of ${when(numbers.at - worst[1]).slice(0, 10)} (${worst[0]})` : `slowest: ${worst[0]}`);
+  if (past) put("Watermark delay", when(numbers.at - worst[1]).slice(0, 10), "", `a replay of ${worst[0]}, ${duration(worst[1])} ago`);
+  else put("Watermark delay", worst[0] ? duration(worst[1]) : "–", "", worst[0] ? `slowest: ${worst[0]}` : "nothing read yet");
   drawRungs(numbers, worker);
   const rows = Object.values(numbers.tables);
   put("State", bytes(rows.reduce((a, [, size]) => a + size, 0)), "", `${count(rows.reduce((a, [n]) => a + n, 0))} rows · ${bytes(numbers.outbox_bytes)} outgoing`);

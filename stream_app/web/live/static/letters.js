@@ -43,7 +43,7 @@ const part = (group) => group.message.split(/N|'…'|`/).reduce((a, b) => (b.len
 
 function draw(found) {
   if (!found.groups.length) return [h("p", { class: "empty" }, "No dead letters.")];
-  const rows = found.groups.map((group) => h("tr", {},
+  const rows = found.groups.map((group) => h("tr", { class: same(group) ? "chosen" : null },
     h("th", { scope: "row" }, h("button", { type: "button", class: "plain", "aria-pressed": String(Boolean(same(group))), onclick: () => choose(group) }, group.reason)),
     h("td", {}, group.topic), h("td", { class: "num" }, count(group.letters)), h("td", { class: "num optional" }, count(group.requeued)),
     h("td", { class: "optional" }, when(group.last)), h("td", {}, group.message)));
@@ -81,7 +81,9 @@ async function send(dry, said, go) {
     const all = homes.reduce((a, [, n]) => a + n, 0);
     text(said, `${homes.map(([topic, n]) => `${count(n)} would go to ${topic || "nowhere"}`).join(", ") || "Nothing would go"}; ${count(done.already)} were sent back before${done.exhausted ? `; ${count(done.exhausted)} failed too often and stay` : ""}${done.still_refused ? `; the contract still refuses ${count(done.still_refused)}, they would come back` : ""}.`);
     go.hidden = !all;
-    text(go, `Send ${count(all)} back`);
+    const useless = done.still_refused >= all; // they would only come back: not what is offered first
+    go.classList.toggle("primary", !useless);
+    text(go, `Send ${count(all)} back${useless ? " anyway" : ""}`);
   } catch (error) {
     text(said, error.message);
   }

@@ -4,6 +4,8 @@ import { say } from "./say.js";
 import { ask } from "./stream.js";
 
 const AGAIN_MS = 3000;
+// Shares of a score that would be shown as 0 % are not.
+const TOLD = 0.005;
 let current = null;
 let explain = false;
 let paused = false;
@@ -69,7 +71,7 @@ function draw(known, list) {
     ),
     h("p", { class: "facts" },
       h("span", {}, `partition ${known.partition}`),
-      list.model ? h("span", {}, `${list.rung} · ${list.model}`) : null,
+      list.model ? h("span", {}, [...new Set([list.rung, list.model])].join(" · ")) : null,
       list.decision_id ? h("span", { class: "id" }, list.decision_id) : null,
       h("button", { type: "button", class: "plain", "aria-pressed": String(explain), onclick: toggle }, explain ? "Without contributions" : "Explain the scores"),
     ),
@@ -111,7 +113,8 @@ function item(one, i) {
 /** Shares of a score, the largest past items by name. */
 function why(one) {
   const all = Math.abs(one.score) || 1;
-  const parts = (one.why.rules ?? []).slice(0, 3).map((part) => `${part.title ?? part.item_id} ${percent(part.contribution / all, 0)}`);
-  if (one.why.model) parts.unshift(`model ${percent(one.why.model / all, 0)}`);
-  return parts.length ? parts.join(", ") : one.why.source;
+  const parts = (one.why.rules ?? []).slice(0, 3).map((part) => [part.title ?? part.item_id, part.contribution / all]);
+  if (one.why.model) parts.unshift(["model", one.why.model / all]);
+  const told = parts.filter(([, share]) => Math.abs(share) >= TOLD).map(([name, share]) => `${name} ${percent(share, 0)}`);
+  return told.length ? `score from ${told.join(", ")}` : one.why.source;
 }
