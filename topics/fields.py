@@ -1,7 +1,7 @@
 """Field types of the contract: what an id, a time or an amount may be, said once.
 
 `Meta(extra={"role": ...})` marks what a field is for: `id` fields may arrive as JSON integers from foreign sources,
-`time` fields in other units (see topics.mapping).
+`time` fields in other units (see topics.dialect).
 """
 
 from __future__ import annotations
