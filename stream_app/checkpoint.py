@@ -4,16 +4,15 @@ A checkpoint cuts between batches: offsets, changed rows and queued outputs of o
 already being processed, the outputs up to the cut are flushed, the rows go to the changelog, and the offsets are
 committed; under exactly_once all three in one Kafka transaction per partition.
 
-Without a transaction the tables go one after another, in the order in which they were declared: a table's rows leave
-when the broker has those of the tables before it. A crash between two of them leaves the later one older, never newer.
+Without a transaction a crash may leave some of the rows in the changelogs and some not. So a checkpoint has a number,
+which its rows bear and which is committed beside the offsets: recovery passes over rows of one that was not completed
+(`state.stamps`), and state is that of the committed offsets, of all tables and rows together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -21,7 +20,8 @@ from typing import Any
 
 from faust.types import TP
 
-from stream_app.state.epochs import epoch_headers
+from stream_app.numbering import Numbering, Place
+from stream_app.state.stamps import stamp_headers, written_beside
 from stream_app.transport.outbox import Allowed
 from topics.spans import Spans
 
@@ -79,6 +79,7 @@ class Checkpoint:
     def __init__(self, app: Any, *, on_done: Callable[[float, int], None] = lambda duration, rows: None) -> None:
         self._app = app
         self.gate = Gate()
+        self.numbers = Numbering(app)
         self.on_done = on_done
         self.last_done_s: float | None = None
         #: Called when partitions are given up, to drop what waits and to finish what runs.
@@ -100,21 +101,24 @@ class Checkpoint:
         transactional = bool(app.in_transaction)
         async with self.gate.cut():
             offsets.update(consumer.committable())
-            metadata = consumer.metadata = app.event_time.metadata()
+            metadata = app.event_time.metadata()
             for prepare in self.before_cut:
                 prepare()
-            rows = self._take_rows(offsets)
+            places, number = self.numbers.places(offsets), self.numbers.next()
+            rows = self._take_rows(places)
+            consumer.metadata = {tp: written_beside(number, metadata.get(tp, "")) for tp in offsets}
             if transactional:
                 app.outbox.hold()
         try:
             if transactional:
-                await self._send_rows(rows)
+                await self._send_rows(rows, number)
                 await app.outbox.flush()
                 done = await consumer.commit_now(offsets, start_new_transaction)
             else:
                 await app.outbox.flush()
                 refused = app.outbox.refused
-                await self._send_in_order(rows, consumer.still_owner)
+                await self._send_rows(rows, number, allowed=consumer.still_owner)
+                await app.outbox.flush()
                 if app.outbox.refused > refused:
                     logger.warning("checkpoint given up: the group has given this worker's partitions to another")
                     self._give_back(rows)
@@ -132,35 +136,32 @@ class Checkpoint:
                 app.outbox.release()
         if done:
             app.event_time.settle(metadata)
+            self.numbers.complete(places, number)
+        else:
+            self._give_back(rows)
         self.last_done_s = time.time()
         self.on_done(time.monotonic() - began, sum(len(keys) for _table, _shard, keys, _values in rows))
         return bool(done)
 
-    def _take_rows(self, offsets: dict[TP, int]) -> list[TakenRows]:
+    def _take_rows(self, places: set[Place]) -> list[TakenRows]:
         """The changed rows of the partitions that are committed (under exactly_once a row goes with its partition)."""
-        partitions = {tp.partition for tp in offsets}
         return [
             (table, shard, *shard.drain_dirty())
             for table in self._app.columnar_tables
             for shard in table.dirty_shards()
-            if shard.partition in partitions
+            if (table.partitions, shard.partition) in places
         ]
 
-    async def _send_in_order(self, rows: Iterable[TakenRows], allowed: Allowed) -> None:
-        """One table after another, each when the broker has the one before."""
-        for table, of_table in itertools.groupby(rows, key=operator.itemgetter(0)):
-            await self._send_rows(of_table, allowed)
-            await self._app.outbox.flush(table.changelog_topic_name)
-
-    async def _send_rows(self, rows: Iterable[TakenRows], allowed: Allowed | None = None) -> None:
+    async def _send_rows(self, rows: Iterable[TakenRows], number: int, allowed: Allowed | None = None) -> None:
         for table, shard, keys, values in rows:
             topic, partition = table.changelog_topic_name, shard.partition
+            completed = self.numbers.completed((table.partitions, partition))
             await self._app.outbox.send(
                 topic,
                 partition,
                 keys,
                 values,
-                headers=epoch_headers(table.epoch(partition, self._app.consumer_generation_id), len(keys)),
+                headers=stamp_headers(number, completed, len(keys)),
                 source=TP(topic, partition),
                 in_checkpoint=True,
                 acknowledged=table.set_persisted,

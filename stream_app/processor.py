@@ -23,6 +23,7 @@ from stream_app.metrics import Metrics
 from stream_app.preflight import preflight
 from stream_app.rehearsal import NOWHERE, REHEARSED, rehearsal_batch
 from stream_app.security import Cluster
+from stream_app.state.stamps import number_beside
 from stream_app.state.table import Table
 from stream_app.transport.builder import build_batches, rebuild_batches
 from stream_app.transport.outbox import Outbox
@@ -34,6 +35,10 @@ __all__ = ["Processor"]
 
 logger = logging.getLogger(__name__)
 
+
+#: A row in a changelog is not compacted away for a later one of its key before so long: where that is of a checkpoint
+#: that was not completed, the earlier one still counts, until a worker has taken up and written it again.
+COMPACTION_LAG_S = 300.0
 
 #: Rows looked at for eviction in each shard and checkpoint: a million rows are gone through in under two minutes.
 EVICT_SCAN = 10_000
@@ -113,6 +118,8 @@ class Processor(faust.App):  # type: ignore[misc]
         self._compression = compression
         self.checkpoint = Checkpoint(self, on_done=self.metrics.checkpoint_done)
         self.checkpoint.before_cut.append(self.evict_idle)
+        # Faust shares the receivers of a signal among all apps of a process.
+        self.on_rebalance_complete.connect(self._settle_tables, weak=True, sender=self)
         self.lanes = Lanes(self, self.checkpoint)
         #: Topic -> settings it is made with, where this worker makes it.
         self.topic_configs: dict[str, dict[str, str]] = {}
@@ -168,6 +175,8 @@ class Processor(faust.App):  # type: ignore[misc]
     ) -> Table:
         """A table whose rows are changed by records of `sources`, co-partitioned with them.
 
+        Several may depend on each other, in any order: after a crash the rows of all are of one checkpoint.
+
         Raises:
             StateError: if the sources have different partition counts, or are in different lanes.
         """
@@ -187,6 +196,7 @@ class Processor(faust.App):  # type: ignore[misc]
             partitions=partitions or (counts.pop() if counts else self.conf.topic_partitions),
             retention_s=retention_s,
             changelog_schema=BatchSchema(),
+            changelog_config={"min.compaction.lag.ms": str(round(COMPACTION_LAG_S * 1000))},
         )
         self.tables.add(table)
         self.columnar_tables.append(table)
@@ -210,6 +220,11 @@ class Processor(faust.App):  # type: ignore[misc]
             return handler
 
         return register
+
+    @property
+    def consumed(self) -> Iterable[str]:
+        """Names of the batch topics that agents read."""
+        return self._handlers
 
     def _consume(self, topic: BatchTopic) -> None:
         """Subscribe to `topic` by a Faust agent; its batches go to the lanes without passing through the agent."""
@@ -295,10 +310,19 @@ class Processor(faust.App):  # type: ignore[misc]
 
     def on_positions_set(self, metadata: Mapping[TP, str]) -> None:
         """The consumer stands at the committed offsets: watermarks as they were there, and batches may come."""
-        self.event_time.restore(dict(metadata))
+        self.event_time.restore({tp: number_beside(text)[1] for tp, text in metadata.items()})
         self.metrics.rebalances.inc()
         self.lanes.resume()
         logger.info("worker ready: %s", _summary(self.consumer.ranges) or "no partitions, others have them all")
+
+    async def _settle_tables(self, *args: Any, **kwargs: Any) -> None:
+        """Changelogs have been read, and nothing has been made of the rows yet."""
+        settling = self.checkpoint.numbers.settle(self.consumer)
+        await asyncio.wait_for(settling, self.conf.broker_request_timeout)
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.checkpoint.numbers.drop_unsaved()
+        await super()._on_partitions_assigned(assigned, generation_id)
 
     async def on_first_start(self) -> None:
         await super().on_first_start()

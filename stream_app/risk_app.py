@@ -91,7 +91,6 @@ def risk_desk(
     if scorer is not None:
         rules[CREDIT] = [drift_rule()]
     bars_of_symbols = topics["symbol-bars"] if settings.portfolio.enabled else None
-    # Rows go to the changelogs in this order: what can tell a repetition first, what decides that it is none last.
     alerts = Alerts(
         app.columnar_table("alerts", alert_columns(), sources=[trades, by_account, actions]),
         topics["risk-alerts"], rules, settings.alerts, metrics,
@@ -222,7 +221,6 @@ def _fraud(
             "merchants", merchant_columns(paid.partitions), sources=[by_merchant], retention_s=retention_s
         ),
         order=PaymentOrder(
-            # Declared after merchants: what left a row that waited is known to its merchant when the row goes.
             app.columnar_table("payments-held", held_columns(), sources=[by_merchant]),
             app.columnar_table("payment-clocks", clock_columns(paid.partitions), sources=[by_merchant]),
             paid.partitions, metrics,

@@ -201,6 +201,14 @@ class Shard:
         if null.any():
             self._tombstones.append(keys.take(null))
 
+    def write_again(self, keys: Spans) -> None:
+        """Have the rows of `keys` go to the changelog as they are now, a tombstone where there is none."""
+        self._outside_savepoint("write_again")
+        rows = self.find(keys)
+        self.touch(rows[rows >= 0])
+        if (rows < 0).any():
+            self._tombstones.append(keys.take(rows < 0))
+
     def apply(self, keys: Spans, values: Spans) -> None:
         """Takes over a batch of the changelog: the last value of a key counts, null removes it.
 

@@ -14,8 +14,8 @@ from faust.types import TP
 
 from stream_app.errors import StateError
 from stream_app.state.columns import Columns, ColumnSource, Layout
-from stream_app.state.epochs import EpochGuard
 from stream_app.state.shard import Shard
+from stream_app.state.stamps import HeldBack, OwnerGuard, stamps_of
 from topics.spans import Spans
 
 __all__ = ["Table"]
@@ -73,7 +73,9 @@ class Table(Collection):  # type: ignore[misc]
         self.recovered_rows = 0
         self.recovery_s = 0.0
         self._persisted: dict[int, int] = {}
-        self._epochs: dict[int, EpochGuard] = {}
+        self._owners: dict[int, OwnerGuard] = {}
+        #: Rows of checkpoints of which it is not known yet whether they were completed.
+        self._held: dict[int, HeldBack] = {}
         self._assigned: set[int] = set()
         #: Offset of the first record that the broker still has of a changelog partition, where that mattered.
         self._log_starts: dict[int, int] = {}
@@ -162,13 +164,35 @@ class Table(Collection):  # type: ignore[misc]
         """Forgets a shard; if the partition is assigned again, it is read back from the changelog."""
         self.shards.pop(partition, None)
         self._persisted.pop(partition, None)
-        self._epochs.pop(partition, None)
+        self._owners.pop(partition, None)
+        self._held.pop(partition, None)
 
-    def epoch(self, partition: int, generation: int) -> int:
-        """What our own rows are marked with: the group's generation, or the highest epoch met if that is higher (the
-        group was forgotten by the broker and began again at 1)."""
-        guard = self._epochs.get(partition)
-        return generation if guard is None else max(generation, guard.highest)
+    @property
+    def highest_number(self) -> int:
+        """The highest number of a checkpoint met in the changelog, of the partitions held."""
+        return max((owner.highest for owner in self._owners.values()), default=0)
+
+    def follows_completed(self, partition: int) -> bool:
+        """Whether a row that was read says that a checkpoint before it was completed."""
+        held = self._held.get(partition)
+        return held is not None and held.completed > 0
+
+    def settle(self, partition: int, completed: int) -> int:
+        """At the end of a recovery: take the last rows read if their checkpoint was completed; how many were not.
+
+        Of these the rows before count. They are written again with the next checkpoint: later ones are to follow what
+        does not count. completed: number of the last completed checkpoint, committed beside the offsets.
+        """
+        held = self._held.pop(partition, None)
+        if held is None:
+            return 0
+        whole, broken = held.settle(completed)
+        shard = self.shard(partition)
+        for keys, values in whole:
+            shard.apply(keys, values)
+        for keys in broken:
+            shard.write_again(keys)
+        return sum(len(keys) for keys in broken)
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
         """Applies changelog messages, each a record batch, during recovery and on standbys.
@@ -203,13 +227,16 @@ class Table(Collection):  # type: ignore[misc]
             self._fill_hole(partition, held, records)
             return 0
         new = records.offsets > held
-        stale = self._epochs.setdefault(partition, EpochGuard()).stale(records.header_spans)
+        numbers, completed = stamps_of(records.header_spans)
+        stale = self._owners.setdefault(partition, OwnerGuard()).stale(numbers)
         if stale.any():
             self.log.warning("%s [%s]: %s rows of a replaced owner passed over", records.topic, partition, stale.sum())
         new &= ~stale
         if not new.all():
-            keys, values = keys.take(new), values.take(new)
-        self.shard(partition).apply(keys, values)
+            keys, values, numbers, completed = keys.take(new), values.take(new), numbers[new], completed[new]
+        shard, held_back = self.shard(partition), self._held.setdefault(partition, HeldBack())
+        for part in held_back.take(keys, values, (numbers, completed)):
+            shard.apply(*part)
         self._persisted[partition] = max(held, records.next_offset - 1)
         return len(keys)
 
@@ -288,7 +315,8 @@ class Table(Collection):  # type: ignore[misc]
         """Forgets everything; the changelog has it."""
         self.shards.clear()
         self._persisted.clear()
-        self._epochs.clear()
+        self._owners.clear()
+        self._held.clear()
 
     def info(self) -> Mapping[str, Any]:
         """Arguments that make the same table again."""

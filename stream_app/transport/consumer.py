@@ -51,7 +51,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.ranges: dict[TP, RangeTracker] = {}
-        #: What is committed beside an offset: the newest event time up to it.
+        #: What is committed beside an offset: the number of the checkpoint, and the newest event time up to it.
         self.metadata: dict[TP, str] = {}
         self._seek_number = 0
         self._released = asyncio.Event()
@@ -212,6 +212,11 @@ class Consumer(driver.Consumer):
         """The commit itself, as Faust does it: flush what stock topics sent, then offsets (or the transaction)."""
         done: bool = await super()._commit_offsets(offsets, start_new_transaction)
         return done
+
+    async def committed_metadata(self, tps: Iterable[TP]) -> dict[TP, str]:
+        """What is committed beside the offsets of partitions; nothing for one without a committed offset."""
+        found: dict[TP, str] = await self._thread.committed_metadata(tps)
+        return found
 
     async def wait_empty(self) -> None:
         """Before partitions are given up: queued batches are dropped, running ones finish, and what is done is kept."""

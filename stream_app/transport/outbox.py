@@ -201,14 +201,13 @@ class Outbox:
         if self.queued_bytes <= self._max_bytes:
             self._space.set()
 
-    async def flush(self, topic: str | None = None) -> None:
-        """Wait until the broker has acknowledged everything queued so far, or what was queued for `topic`.
+    async def flush(self) -> None:
+        """Wait until the broker has acknowledged everything queued so far.
 
         Raises:
             the broker's error for a batch that it refused.
         """
-        lines = [line for (_, tp), line in self._lines.items() if topic in (None, tp.topic)]
-        waiting = [(line, line.put) for line in lines]
+        waiting = [(line, line.put) for line in self._lines.values()]
         while waiting := [(line, put) for line, put in waiting if line.acknowledged < put]:
             if self.failure is not None:
                 raise self.failure

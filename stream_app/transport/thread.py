@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -191,6 +191,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.sought = Sought(self.sought.number + 1, offsets, metadata)
         await asyncio.gather(*waiting)
         return offsets
+
+    async def committed_metadata(self, tps: Iterable[TP]) -> dict[TP, str]:
+        """What is committed beside the offsets of partitions, of this worker or not; nothing for one without."""
+        found: dict[TP, str] = await self.call_thread(self._committed_metadata, list(tps))
+        return found
+
+    async def _committed_metadata(self, tps: list[TP]) -> dict[TP, str]:
+        wanted = [TopicPartition(*tp) for tp in tps]
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(wanted)
+        return {TP(*tp): one.metadata for tp, one in found.items() if one.offset >= 0}
 
     async def _highwaters(self, partitions: list[TP]) -> Mapping[TP, int]:
         """End offsets asked of the broker (the last stable ones under read_committed).

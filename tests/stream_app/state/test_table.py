@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_app.errors import StateError
 from stream_app.state import Column, Columns, Ring, Shard, Table, TumblingCounts
-from stream_app.state.epochs import epoch_headers
+from stream_app.state.stamps import stamp_headers
 from topics.spans import Spans
 
 from .model import LAYOUT
@@ -37,12 +37,13 @@ class Records:
     values: Spans
     next_offset: int
     topic: str = CHANGELOG
-    epoch: int = 0
+    number: int = 0
+    completed: int = 0
     fetch_offset: int = 0
 
     @property
     def header_spans(self) -> Spans:
-        return epoch_headers(self.epoch, len(self.keys))
+        return stamp_headers(self.number, self.completed, len(self.keys))
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -282,13 +283,70 @@ def test_rows_of_a_replaced_owner_are_passed_over(app: App) -> None:
     users._assigned = {1}
     behind = _changelog(_click(old, 1, [b"ann"]))
     ahead = _changelog(_click(new, 1, [b"ann", b"ann"]))
-    behind.epoch, ahead.epoch = 4, 5
+    behind.number, ahead.number, ahead.completed = 4, 5, 5
     behind.offsets, behind.next_offset = behind.offsets + 1, behind.next_offset + 1
     users.apply_changelog_batch([SimpleNamespace(value=ahead), SimpleNamespace(value=behind)])
     assert int(users.shard(1).column("_mark")[users.shard(1).find(Spans.of([b"ann"]))[0]][0]) == 1
     assert users.persisted_offset(TP(CHANGELOG, 1)) == 1
-    assert users.epoch(1, generation=2) == 5
-    assert users.epoch(1, generation=9) == 9
+    assert users.highest_number == 5
+
+
+def _numbered(records: Records, number: int, completed: int) -> Records:
+    records.number, records.completed = number, completed
+    records.fetch_offset = int(records.offsets[0])
+    return records
+
+
+async def test_rows_of_a_checkpoint_that_was_not_completed_are_passed_over(users: Table) -> None:
+    """Of whichever table has some: state is that of the committed offsets."""
+    await _assign(users, 0)
+    first = _numbered(_changelog(_click(users, 0, [b"ann"])), 7, 0)
+    then = users.get("ann")
+    broken = _numbered(_changelog(_click(users, 0, [b"ann", b"bob"], 1), 1), 8, 7)
+    users.drop(0)
+    users.apply_changelog_batch([_event(first), _event(broken)])
+    assert users.persisted_offset(TP(CHANGELOG, 0)) == 2
+    assert users.settle(0, 7) == 2
+    assert users.get("ann") == then
+    assert users.get("bob") is None
+    # They are written as they are, since later rows must follow what does not count: bob's is a tombstone.
+    keys, values = users.shard(0).drain_dirty()
+    assert keys.tolist() == [b"ann", b"bob"]
+    assert values[1] is None
+    again = _numbered(Records(0, np.array([3, 4]), keys, values, 5), 9, 7)
+    users.drop(0)
+    users.apply_changelog_batch([_event(first), _event(broken), _event(again)])
+    assert users.settle(0, 9) == 0
+    assert users.get("ann") == then
+    assert users.get("bob") is None
+
+
+async def test_rows_of_the_last_checkpoint_count_if_it_was_completed(users: Table) -> None:
+    await _assign(users, 0)
+    last = _numbered(_changelog(_click(users, 0, [b"ann", b"bob"])), 7, 0)
+    now = users.get("ann")
+    users.drop(0)
+    users.apply_changelog_batch([_event(last)])
+    assert users.settle(0, 7) == 0
+    assert users.get("ann") == now
+    assert users.dirty_shards() == []
+
+
+async def test_two_checkpoints_in_a_row_that_were_not_completed_are_both_passed_over(users: Table) -> None:
+    """The second by a worker that took up after the first, and died as well."""
+    await _assign(users, 0)
+    first = _numbered(_changelog(_click(users, 0, [b"ann"])), 7, 0)
+    then = users.get("ann")
+    broken = _numbered(_changelog(_click(users, 0, [b"ann"], 1), 1), 8, 7)
+    users.drop(0)
+    users.apply_changelog_batch([_event(first), _event(broken)])
+    assert users.settle(0, 7) == 1
+    again = _numbered(_changelog(_click(users, 0, [b"bob"], 1), 2), 9, 7)
+    users.drop(0)
+    users.apply_changelog_batch([_event(first), _event(broken), _event(again)])
+    assert users.settle(0, 7) == 3
+    assert users.get("ann") == then
+    assert users.get("bob") is None
 
 
 async def test_what_is_missing_in_front_of_a_batch_is_read_first(users: Table, monkeypatch: pytest.MonkeyPatch) -> None:
