@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import multiprocessing.util
 import os
 import sys
 import threading
@@ -88,8 +89,7 @@ class Worker(faust.Worker):  # type: ignore[misc]
         self._start_deadline(_LEAVE_S + 1.0, int(getattr(failure, "exit_code", EXIT_FAILURE)))
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.app.leave_group(), _LEAVE_S)
-        _flush_logs()
-        os._exit(int(getattr(failure, "exit_code", EXIT_FAILURE)))
+        _end(int(getattr(failure, "exit_code", EXIT_FAILURE)))
 
     def _schedule_shutdown(self, signal: Any) -> None:
         self._start_deadline(self.shutdown_timeout_s, EXIT_DEADLINE)
@@ -102,15 +102,18 @@ class Worker(faust.Worker):  # type: ignore[misc]
 
     def _end_now(self, seconds: float, code: int) -> NoReturn:
         logger.warning("the worker did not end within %g s (is the broker down?); ended now, nothing is lost", seconds)
-        _flush_logs()
-        os._exit(code)
+        _end(code)
 
 
-def _flush_logs() -> None:
+def _end(code: int) -> NoReturn:
+    """End at once: threads of the client that hang in a dead connection would hold up an ordinary exit."""
+    # Names of semaphores shared with the processes that estimate; Python would complain of a leak at every end.
+    multiprocessing.util._run_finalizers(0)  # type: ignore[attr-defined]
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    os._exit(code)
 
 
 def run_worker(app: Processor, *, log_level: str = "INFO", shutdown_timeout_s: float = 10.0) -> NoReturn:
@@ -126,7 +129,4 @@ def run_worker(app: Processor, *, log_level: str = "INFO", shutdown_timeout_s: f
         app, shutdown_timeout_s=shutdown_timeout_s, loglevel=log_level.lower(), quiet=True, redirect_stdouts=False,
         override_logging=False,
     )  # fmt: skip
-    code = worker.run()
-    _flush_logs()
-    # Threads of the client that hang in a dead connection would hold up an ordinary exit.
-    os._exit(code)
+    _end(worker.run())

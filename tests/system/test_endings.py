@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.system.conftest import Start
 from tests.system.counting import Clicks, judge
 from tests.system.crashes import wait_for_outputs
 from tests.system.kafka_io import create_topics, produce, read_all
+from tests.system.workers import WorkerProcess
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka]
 
@@ -30,6 +32,21 @@ def test_a_broker_that_was_never_there_is_one_line_and_sigterm_ends_at_once(star
     began = time.monotonic()
     assert worker.terminate(10) == 0
     assert time.monotonic() - began < 5
+
+
+def test_the_whole_worker_ends_without_a_word_of_leaks(tmp_path: Path) -> None:
+    """It has processes that estimate, and shares semaphores with them."""
+    address = f"127.0.0.1:{free_port()}"
+    settings = {"TSREC_BOOTSTRAP": address, "TSREC_WEB_PORT": str(free_port()), "PYTHONWARNINGS": ""}
+    worker = WorkerProcess(tmp_path, "worker", "-m", "stream_app.cli", "worker", **settings).start()
+    try:
+        worker.wait_for_log("no broker answers", 240)
+        time.sleep(3.0)
+        assert worker.terminate(15) == 0
+        time.sleep(2.0)  # who would complain does so when the worker is gone
+        assert "resource_tracker" not in worker.log()
+    finally:
+        worker.close()
 
 
 def test_sigterm_while_the_broker_is_down_ends_by_the_deadline_and_says_so(own_kafka: Kafka, start: Start) -> None:
