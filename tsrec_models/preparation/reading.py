@@ -112,7 +112,7 @@ def _json_table(stream: pa.NativeFile, where: str) -> pa.Table:
     try:
         return pa.json.read_json(stream, read_options=pa.json.ReadOptions(block_size=16 << 20))
     except pa.ArrowInvalid as error:
-        raise LogError(f"{where}: {str(error).splitlines()[0]}") from error
+        raise LogError(f"{where}: {str(error).splitlines()[0]}; one JSON object a line is needed") from error
 
 
 def _to_log(

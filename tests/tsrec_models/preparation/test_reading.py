@@ -134,6 +134,7 @@ def test_records_of_a_topic():
         ("log.csv", "user_id,item_id\na,1\na,1,5\n", "2 columns, got 3"),
         ("log.csv", "user_id,item_id,user_id\na,1,b\n", "2 columns are called user_id"),
         ("log.jsonl", "not json\n", "JSON"),
+        ("log.json", '[{"user_id":"a","item_id":"x"}]', "one JSON object a line"),
         ("log.jsonl", '{"user_id":"a","item_id":"x","ts":{"at":1}}\n', "not a time"),
         ("log.jsonl", '{"user_id":{"id":1},"item_id":"x"}\n', "column user_id holds struct.*, which is not an id"),
         ("log.csv", f"user_id,item_id,ts\na,1,{10**25}\n", "no time of any year before 5138"),
