@@ -139,14 +139,19 @@ def show(bootstrap: str | None, limit: int, as_json: bool, **given: Any) -> None
     wanted = _filter(catalog, **given)
     found = [letter for letter in run(cluster, letters(cluster, name)) if wanted.matches(letter)]
     for letter in found[-limit:]:
-        source = catalog.by_kafka_name(letter.origin.topic) if letter.origin else None
-        now = explanation(letter, catalog, dialect_of(settings, source) if source else None)
+        now = _today(letter, settings, catalog)
         if as_json:
             click.echo(json.dumps(_as_dict(letter, now), ensure_ascii=False))
         else:
             _print(letter, now)
     if not found and not as_json:
         click.echo("no dead letters match")
+
+
+def _today(letter: Letter, settings: Settings, catalog: Catalog) -> str:
+    """What the contract, as the settings have it, says of the record now; empty where it would be accepted."""
+    source = catalog.by_kafka_name(letter.origin.topic) if letter.origin else None
+    return explanation(letter, catalog, dialect_of(settings, source) if source else None)
 
 
 def _as_dict(letter: Letter, now: str) -> dict[str, Any]:
@@ -253,7 +258,9 @@ def requeue_(
             home = letter.origin.topic if letter.origin else "nowhere: no headers of ours"
             counts[home] = counts.get(home, 0) + 1
         for home, count in counts.items():
-            click.echo(f"would send {count:,} letters to {home}")
+            click.echo(f"would send {count:,} {'letter' if count == 1 else 'letters'} to {home}")
+        if refused := sum(bool(_today(letter, settings, catalog)) for letter in chosen):
+            click.echo(f"the contract still refuses {refused:,} of them, which would come back: mend the cause first")
         left = len(found) - len(chosen) - tired
         if left or not chosen:
             click.echo(f"{left:,} of {len(found):,} that match were sent before or are over the limit")
@@ -279,7 +286,7 @@ def requeue_(
         )
     left = len(found) - len(chosen) - tired + done.already
     click.echo(
-        f"sent {done.sent:,} letters back"
+        f"sent {done.sent:,} {'letter' if done.sent == 1 else 'letters'} back"
         + (f", {done.homeless:,} have no topic to go to" if done.homeless else "")
         + (f", {left:,} were sent before or are over the limit" if left else "")
     )

@@ -187,4 +187,4 @@ def test_the_command_chooses_by_time_and_leaves_what_was_tried_too_often(
     env["TSREC_TOPIC_PREFIX"] = f"{name}x."
     assert "1 failed 3 times or more" in run("requeue", "--all")
     assert "sent back 3 times before, and failed again" in run("show")
-    assert "sent 1 letters back" in run("requeue", "--all", "--max-attempts", "9")
+    assert "sent 1 letter back" in run("requeue", "--all", "--max-attempts", "9")

@@ -15,7 +15,7 @@ from tests.system.conftest import Start
 from tests.system.counting import Clicks, judge
 from tests.system.crashes import wait_for_outputs
 from tests.system.kafka_io import create_topics, produce, read_all
-from tests.system.workers import WorkerProcess
+from tests.system.workers import WorkerProcess, wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka]
 
@@ -34,7 +34,7 @@ def test_a_broker_that_was_never_there_is_one_line_and_sigterm_ends_at_once(star
     assert time.monotonic() - began < 5
 
 
-def test_the_whole_worker_ends_without_a_word_of_leaks(tmp_path: Path) -> None:
+def test_the_whole_worker_ends_without_a_word_of_leaks_and_compiles_once(tmp_path: Path) -> None:
     """It has processes that estimate, and shares semaphores with them."""
     address = f"127.0.0.1:{free_port()}"
     settings = {"TSREC_BOOTSTRAP": address, "TSREC_WEB_PORT": str(free_port()), "PYTHONWARNINGS": ""}
@@ -45,6 +45,11 @@ def test_the_whole_worker_ends_without_a_word_of_leaks(tmp_path: Path) -> None:
         assert worker.terminate(15) == 0
         time.sleep(2.0)  # who would complain does so when the worker is gone
         assert "resource_tracker" not in worker.log()
+        compiled = worker.log().count("kernels compiled")
+        worker.start()  # its log goes on in the same file
+        wait_until(lambda: worker.log().count("no broker answers") == 2, 60, "it has begun again")
+        assert worker.log().count("kernels compiled") == compiled <= 1
+        assert worker.terminate(15) == 0
     finally:
         worker.close()
 

@@ -101,11 +101,14 @@ def _clicks(desk: Callable[..., Any], n: int, *options: str) -> list[str]:
 
 @pytest.mark.system
 def test_letters_go_home_once_with_their_key_bytes_and_own_headers(desk: Callable[..., Any]) -> None:
-    assert "would send 1 letters" in desk("dlq", "requeue", "--reason", "failed", "--dry-run").out
+    good = desk("dlq", "requeue", "--reason", "failed", "--dry-run").out
+    assert "would send 1 letter to " in good
+    assert "refuses" not in good
+    assert "still refuses 4 of them" in desk("dlq", "requeue", "--all", "--dry-run").out
     assert desk("tail", "clicks", "--raw", "--from", "beginning", "--until-end").out == ""
     outcome = desk("dlq", "requeue", "--reason", "failed")
     assert outcome.code == 0, outcome.err
-    assert "sent 1 letters back" in outcome.out
+    assert "sent 1 letter back" in outcome.out
     assert _clicks(desk, 1, "--raw") == [GOOD.decode()]
     assert "sent 0 letters back" in desk("dlq", "requeue", "--reason", "failed").out
     assert "sent 4 letters back" in desk("dlq", "requeue", "--all", "--rate", "1000").out
