@@ -129,6 +129,7 @@ def pictures(browser: Browser, page: Page, url: str, folder: Path, watch_s: floa
     for evidence in page.locator("#alerts summary").all()[:1]:
         evidence.click(timeout=1000)
     page.locator("#feed .head button").first.click()
+    page.evaluate("scrollTo(0, 0)")
     page.mouse.move(1, 1)  # the list stands still below a pointer
     page.wait_for_timeout(1000 * watch_s)
     picture(page, folder / "page-desktop.webp")

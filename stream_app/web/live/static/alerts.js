@@ -177,9 +177,11 @@ async function act(id, action, body) {
 
 function evidence(alert) {
   const unit = UNITS[alert.kind] ? ` ${UNITS[alert.kind]}` : "";
-  const facts = [["Value", number(alert.value) + unit], ["Threshold", number(alert.threshold) + unit], ["Seen", alert.occurrences ? `${count(alert.occurrences)} ×` : null], ["Caused by", alert.source]];
+  const { occurrences, ...rest } = alert.evidence; // there once it is over
+  const seen = alert.occurrences ?? occurrences;
+  const facts = [["Value", number(alert.value) + unit], ["Threshold", number(alert.threshold) + unit], ["Seen", seen ? `${count(seen)} ×` : null], ["Caused by", alert.source]];
   return h("dl", { class: "evidence" },
-    facts.filter(([, value]) => value !== null).concat(Object.entries(alert.evidence)).map(([name, value]) => [h("dt", {}, words(name)), h("dd", {}, shown(name, value, alert.subject))]));
+    facts.filter(([, value]) => value !== null).concat(Object.entries(rest)).map(([name, value]) => [h("dt", {}, words(name)), h("dd", {}, shown(name, value, alert.subject))]));
 }
 
 /** Values as they are: numbers short, times as times, rows of records as a table, without what all say of the subject. */
