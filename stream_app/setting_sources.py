@@ -132,8 +132,8 @@ def _values(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tupl
 def unknown_variables(environment: Mapping[str, str] | None = None) -> dict[str, str | None]:
     """Variables that begin with TSREC_ and are no setting, each with the setting that was perhaps meant.
 
-    They are not refused, since an orchestrator sets such variables by itself; `tsrec config show` and `tsrec doctor`
-    tell them.
+    They are not refused, since an orchestrator sets such variables by itself; `tsrec worker`, `tsrec config show` and
+    `tsrec doctor` tell them.
     """
     found: dict[str, str | None] = {}
     for name in sorted(os.environ if environment is None else environment):

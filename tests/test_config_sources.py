@@ -139,6 +139,8 @@ def test_unknown_variables_are_told_but_not_those_of_an_orchestrator(show: Show)
     }  # fmt: skip
     assert unknown_variables(environment) == {"TSREC_GROPU": "TSREC_GROUP"}
     assert "TSREC_GROPU is in the environment, and is no setting" in show("k", TSREC_GROPU="1").stderr
+    worker = CliRunner().invoke(tsrec, ["worker"], env={"TSREC_GROPU": "1", "TSREC_K": "0"})  # ends before it begins
+    assert "TSREC_GROPU is in the environment, and is no setting; did you mean TSREC_GROUP?" in worker.stderr
 
 
 def test_the_nearest_name_is_looked_for_at_the_same_level() -> None:

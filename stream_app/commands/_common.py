@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError,
 from stream_app.contract import catalog_of, dialect_of
 from stream_app.errors import BrokerRefused, TsrecError, UsageError
 from stream_app.security import Cluster, cluster_of, diagnose, not_allowed
+from stream_app.setting_sources import unknown_variables
 from stream_app.settings import Settings, load
 from topics.catalog import Catalog, Topic
 
@@ -24,6 +25,7 @@ __all__ = [
     "echo_table",
     "run",
     "settings_for",
+    "tell_unknown_variables",
     "topic_named",
 ]
 
@@ -40,6 +42,13 @@ def settings_for(bootstrap: str | None, **overrides: Any) -> Settings:
     """The settings with what the command line gave on top."""
     given = {name: value for name, value in {"bootstrap": bootstrap, **overrides}.items() if value is not None}
     return load(**given)
+
+
+def tell_unknown_variables() -> None:
+    """A line on stderr for each variable that looks like a setting and is none."""
+    for name, guess in unknown_variables().items():
+        hint = f"; did you mean {guess}?" if guess else ""
+        click.echo(f"{name} is in the environment, and is no setting{hint}", err=True)
 
 
 def topic_named(catalog: Catalog, name: str) -> Topic:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from stream_app.commands._common import bootstrap_option, echo_table, settings_for
-from stream_app.setting_sources import Origin, origins, unknown_variables
+from stream_app.commands._common import bootstrap_option, echo_table, settings_for, tell_unknown_variables
+from stream_app.setting_sources import Origin, origins
 
 __all__ = ["command"]
 
@@ -51,9 +51,7 @@ def show(names: tuple[str, ...], bootstrap: str | None, only_set: bool, as_json:
         echo_table(("setting", "value", "from"), rows)
     else:
         click.echo("nothing is set" if only_set else "no such setting: docs/settings.md has all of them")
-    for name, guess in unknown_variables().items():
-        hint = f"; did you mean {guess}?" if guess else ""
-        click.echo(f"{name} is in the environment, and is no setting{hint}", err=True)
+    tell_unknown_variables()
 
 
 def _meant(origin: Origin, name: str) -> bool:

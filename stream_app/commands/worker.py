@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from stream_app.commands._common import tell_unknown_variables
 from stream_app.cores import keep_to
 from stream_app.orphans import ends_with_us
 from stream_app.settings import load
@@ -41,8 +42,9 @@ def command(processes: int, **options: object) -> None:
     Exit codes: 0 ended by a signal, 1 crashed, 2 a setting is wrong, 3 the broker refuses, 4 ended by its own deadline.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if processes > 1:
+    if processes > 1:  # each of them says what is told below
         sys.exit(_supervise(processes, given))
+    tell_unknown_variables()
     settings = load(**given)
     if settings.core is not None:
         keep_to(settings.core)  # before anything starts threads, which inherit it
