@@ -54,6 +54,7 @@ MODELS: dict[str, tuple[type[NeuralRecommender], int]] = {
     "attention-2": (Transformer, 2),
     "joint": (Joint, 1),
     "joint-without-lstm": (WithoutLSTM, 1),
+    "joint-without-lstm-2": (WithoutLSTM, 2),
     "joint-without-attention": (WithoutAttention, 1),
     "joint-without-demand": (WithoutDemand, 1),
     "joint-without-own-demand": (WithoutOwnDemand, 1),
