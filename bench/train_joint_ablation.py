@@ -1,13 +1,14 @@
 """The joint chain beside its parts: as many epochs for each, the same events, the same questions, several seeds.
 
     python bench/train_joint_ablation.py [ml-100k] [online-retail] [online-retail-autumn] [yoochoose] [ml-1m]
-                                         [--seeds 3] [--epochs 30] [--no-test] [--keep FOLDER]
+                                         [--seeds 3] [--epochs 30] [--exclude-seen] [--no-test] [--keep FOLDER]
                                          [--networks lstm,attention,demand,attention-2,joint]
 
 Parts: LSTM alone, attention alone (a Transformer of the chain's one layer), demand alone (the market's and the user's
 own, weighed by the same training); as a control, a Transformer of two layers, which has about as many parameters as the
 chain; and the chain with one part taken out (`joint-without-lstm`, `-attention`, `-demand`, `-own-demand`). Temporal
-protocol, items seen not excluded; MovieLens-1M, which has no times, by the last event of each user, without items seen.
+protocol, items seen not excluded, or with --exclude-seen from every list, as where nobody takes one twice;
+MovieLens-1M, which has no times, by the last event of each user, without items seen. --keep wants a folder for each.
 Each network trains until its validation questions stop improving, at most so many epochs, and then learns the
 validation events too. Prints one JSON line a network and seed (ndcg@10 of the best epoch on validation and on the
 questions, parameters, processor time), and one a data set: means over the seeds with 95 % bootstrap intervals over
@@ -138,7 +139,8 @@ def gains_of(
 
 def ablate(data: str, arguments: argparse.Namespace) -> None:
     log = load(data)
-    split = (last_share_of_time(log) if log.has_times else leave_one_out(log)).sample(QUESTIONS, 0)
+    whole = last_share_of_time(log, exclude_seen=arguments.exclude_seen) if log.has_times else leave_one_out(log)
+    split = whole.sample(QUESTIONS, 0)
     inner = split.validation().sample(VALIDATION, 0)
     names = arguments.networks.split(",")
     gains: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}  # [seeds][questions]
@@ -163,6 +165,7 @@ def main() -> None:
     parser.add_argument("--networks", default="lstm,attention,demand,attention-2,joint")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--exclude-seen", action="store_true")
     parser.add_argument("--no-test", action="store_true")
     parser.add_argument("--keep", type=Path, default=None)
     arguments = parser.parse_args()
