@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from stream_app.errors import UsageError
 from stream_app.settings import Settings
 from stream_app.settings_topics import TopicSettings
 from topics.catalog import Catalog, Topic
-from topics.dialect import Dialect, literal_texts
+from topics.dialect import Dialect, foreign_words
 from topics.errors import ContractViolation
 
 __all__ = ["catalog_of", "check_dialects", "dialect_of", "inputs_of"]
@@ -53,10 +51,5 @@ def check_dialects(settings: Settings) -> None:
             Dialect(mine.fields, mine.values).check(type_)
         except ContractViolation as error:
             raise UsageError(f"settings {where}__FIELDS and {where}__VALUES: {error}") from error
-        words = {field.name: literal_texts(field.type) for field in msgspec.structs.fields(type_)}
-        for field, mapped in mine.values.items():
-            for ours in mapped.values():
-                if words[field] and ours not in words[field]:
-                    raise UsageError(
-                        f"setting {where}__VALUES: {field} is one of {', '.join(words[field])}, not {ours!r}"
-                    )
+        for field, word, words in foreign_words(type_, mine.values):
+            raise UsageError(f"setting {where}__VALUES: {field} is one of {', '.join(words)}, not {word!r}")

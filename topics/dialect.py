@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from topics.errors import ContractViolation
 
-__all__ = ["Dialect", "TimeUnit", "field_types", "literal_texts", "roles"]
+__all__ = ["Dialect", "TimeUnit", "field_types", "foreign_words", "literal_texts", "roles"]
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 
@@ -171,6 +171,17 @@ def literal_texts(annotation: Any) -> tuple[Any, ...]:
         if values := literal_texts(part):
             return values
     return ()
+
+
+def foreign_words(
+    type_: type[Any], values: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Of a mapping field -> {their word: ours}: field, word of ours, and the words that the field takes instead."""
+    taken = {field.name: literal_texts(field.type) for field in msgspec.structs.fields(type_)}
+    for field, mapped in values.items():
+        for word in mapped.values():
+            if taken[field] and word not in taken[field]:
+                yield field, word, taken[field]
 
 
 def _bare(kind: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream_app.errors import UsageError
+from stream_app.commands._columns import columns_by_field
 
 if TYPE_CHECKING:
     from tsrec_models.preparation.cleaning import MissingTimes
@@ -30,7 +30,8 @@ def read_events(
     """
     from tsrec_models.preparation.reading import MissingColumnError, read_log  # pyarrow only for those who read
 
-    names = _names(columns, [user, *others, "item_id", "ts"])
+    fields = [user, *others, "item_id", "ts"]
+    names = {field: field for field in fields} | columns_by_field(columns, fields)
     try:
         reading = read_log(
             path,
@@ -47,13 +48,3 @@ def read_events(
     if reading.filled:
         click.echo(f"{reading.filled} rows without a possible time were given one ({missing_times})", err=True)
     return reading.log
-
-
-def _names(columns: str, fields: Sequence[str]) -> dict[str, str]:
-    names = {field: field for field in fields}
-    for pair in filter(None, columns.split(",")):
-        field, equals, column = pair.partition("=")
-        if not equals or field not in names:
-            raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in names)}")
-        names[field] = column
-    return names

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stream_app.errors import UsageError
 from topics import wire
 from topics.columns import decode_columns, encode_columns
-from topics.dialect import UNITS, Dialect, field_types, literal_texts
+from topics.dialect import UNITS, Dialect, field_types, foreign_words, literal_texts
 from topics.errors import ContractViolation, Reason, RecordError
 from topics.spans import Spans
 
@@ -52,15 +52,13 @@ class Layout:
 
     def check(self, type_: type[Any]) -> None:
         """Raise UsageError where a field is named that the struct does not have, or a value that it does not take."""
-        words = {item.name: literal_texts(item.type) for item in msgspec.structs.fields(type_)}
+        names = type_.__struct_fields__
         for option, named in (("--field", self.fields), ("--value", self.values), ("--set", self.constants)):
             for name in named:
-                if name not in words:
-                    raise UsageError(f"{option}: {type_.__name__} has no field {name!r}: it has {', '.join(words)}")
-        for name, mapped in self.values.items():
-            for ours in mapped.values():
-                if words[name] and ours not in words[name]:
-                    raise UsageError(f"--value: {name} is one of {', '.join(words[name])}, not {ours!r}")
+                if name not in names:
+                    raise UsageError(f"{option}: {type_.__name__} has no field {name!r}: it has {', '.join(names)}")
+        for name, word, words in foreign_words(type_, self.values):
+            raise UsageError(f"--value: {name} is one of {', '.join(words)}, not {word!r}")
 
 
 @dataclass

@@ -9,8 +9,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_app.commands._columns import columns_by_field
 from stream_app.commands._last_line import last_line
-from stream_app.errors import UsageError
 from tsrec_models.evaluation.figure import check_figure, check_folder, new_figure, save_figure
 from tsrec_models.evaluation.fraud import Transactions, rolled
 from tsrec_models.evaluation.fraud_reading import COLUMNS, read_transactions
@@ -61,7 +61,7 @@ def command(
     """
     check_figure(plot)
     check_folder(save)
-    data, dropped = read_transactions(path, _mapping(columns))
+    data, dropped = read_transactions(path, columns_by_field(columns, COLUMNS))
     click.echo(
         f"{len(data.ts)} transactions of {len(np.unique(data.account))} accounts at {len(np.unique(data.merchant))} "
         f"merchants, {int(data.is_fraud.sum())} frauds, {int(data.day[-1]) + 1} days"
@@ -110,16 +110,6 @@ def command(
         "seconds": round(time.monotonic() - started, 1),
     }
     click.echo(last_line(figures, digits=5))
-
-
-def _mapping(columns: str) -> dict[str, str]:
-    names = {}
-    for pair in filter(None, columns.split(",")):
-        field, equals, column = pair.partition("=")
-        if not equals or field not in COLUMNS:
-            raise UsageError(f"--columns: {pair!r} is not one of {', '.join(f'{name}=COLUMN' for name in COLUMNS)}")
-        names[field] = column
-    return names
 
 
 def _plot(data: Transactions, tested: list[tuple[NDArray[np.int64], NDArray[np.float64]]], plot: Path) -> None:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from stream_app.agents.alerts import Alerts, Desk
 from stream_app.agents.market_risk import CHANNEL as MARKET
 from topics.fields import Id, Label, Severity, Time
+from tsrec_models.risk.alerts import rank
 from tsrec_models.risk.alerts_entry import Entry
 from tsrec_models.risk.alerts_review import ReviewQueue
 
@@ -33,7 +34,6 @@ State = Literal["firing", "acknowledged", "silenced", "held", "pending", "resolv
 
 _OPEN = ("firing", "acknowledged", "silenced", "held")
 _STATES: dict[str, State] = {"pending": "pending", "held": "held", "muted": "silenced", "cooling": "resolved"}
-_RANK = {"critical": 0, "warning": 1, "info": 2}
 
 
 class AlertView(Struct, frozen=True, omit_defaults=True):
@@ -82,7 +82,7 @@ class AlertQuery(Struct, forbid_unknown_fields=True):
     @staticmethod
     def order(alert: AlertView) -> tuple[int, float, str]:
         """Worst first, then latest."""
-        return _RANK[alert.severity], -alert.last_ts, alert.alert_id
+        return -rank(alert.severity), -alert.last_ts, alert.alert_id
 
 
 def all_alerts(alerts: Alerts, partitions: set[int]) -> Iterator[AlertView]:
